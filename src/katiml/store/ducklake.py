@@ -1,0 +1,151 @@
+"""A lake on DuckLake: catalog in PostgreSQL, data as Parquet in a folder or an object store."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from urllib.parse import urlsplit
+
+import duckdb
+
+from katiml.errors import StoreError
+from katiml.store.engine import Backend, Engine, EngineTransaction, new_instance
+from katiml.store.extras import cloud_extra
+from katiml.store.failures import Lost, translated
+from katiml.store.homes import Home, keep_for_ever
+from katiml.store.location import DuckLakeLocation
+from katiml.store.migrations import prepare
+from katiml.store.sql import sql_string
+
+__all__ = ["DuckLakeEngine", "DuckLakeHome", "open_engine"]
+
+# DuckLake itself repeats commits that only raced for a snapshot number; with many writers its own
+# default of 10 tries is not enough.
+_SETTINGS = ("ducklake_max_retry_count = 100", "ducklake_retry_wait_ms = 10")
+
+
+class DuckLakeEngine(Engine):
+    """An engine whose commits carry their token into the lake's snapshots."""
+
+    def begin(self, *, alone: bool) -> EngineTransaction:
+        return self._begin(_DuckLakeTransaction, alone=alone)
+
+    def committed(self, token: str) -> bool:
+        found = self.query(
+            "SELECT 1 FROM lake.snapshots() WHERE commit_extra_info = $token", {"token": token}
+        )
+        return bool(found.num_rows)
+
+
+class _DuckLakeTransaction(EngineTransaction):
+    def commit(self, token: str) -> None:
+        if token:
+            with translated(self._engine.place):
+                self._cursor.execute(
+                    "CALL lake.set_commit_message('katiml', '', extra_info => $token)",
+                    {"token": token},
+                )
+        super().commit(token)
+
+
+def open_engine(location: DuckLakeLocation) -> DuckLakeEngine:
+    """Attach the DuckLake, making its catalog, tables and data folder where they are absent.
+
+    Raises MissingExtra without `katiml[cloud]`, StoreError where PostgreSQL does not answer.
+    """
+    remote = "://" in location.data_path
+    connection = new_instance(os.path.join(tempfile.gettempdir(), f"katiml-{os.getpid()}"))
+    try:
+        _load_extensions(connection, remote=remote)
+        with translated(location.place):
+            if remote:
+                _use_credentials(connection)
+            else:
+                os.makedirs(location.data_path, exist_ok=True)
+            for setting in _SETTINGS:
+                connection.execute(f"SET GLOBAL {setting}")
+        _attach(connection, location)
+        with translated(location.place):
+            directory = sql_string(location.data_path.rstrip("/") + "/")
+            connection.execute(f"SET allowed_directories = [{directory}]")
+            connection.execute("SET enable_external_access = false")
+    except BaseException:
+        connection.close()
+        raise
+    engine = DuckLakeEngine(connection, location.place, single_writer=False)
+    try:
+        # DuckLake keeps every earlier snapshot, so the state before an upgrade stays readable.
+        prepare(engine, lambda version: None)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def _load_extensions(connection: duckdb.DuckDBPyConnection, *, remote: bool) -> None:
+    names = ["ducklake", "postgres_scanner", *(["httpfs"] if remote else [])]
+    with cloud_extra():
+        from duckdb_extensions import import_extension
+
+        for name in names:
+            import_extension(name, con=connection)
+            connection.execute(f"LOAD {name}")
+
+
+def _use_credentials(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let DuckDB reach S3 with what the AWS_* environment variables say."""
+    options = {
+        "KEY_ID": os.environ.get("AWS_ACCESS_KEY_ID"),
+        "SECRET": os.environ.get("AWS_SECRET_ACCESS_KEY"),
+        "SESSION_TOKEN": os.environ.get("AWS_SESSION_TOKEN"),
+        "REGION": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
+    }
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint:
+        parts = urlsplit(endpoint)
+        options["ENDPOINT"] = parts.netloc
+        options["URL_STYLE"] = "path"
+        options["USE_SSL"] = "false" if parts.scheme == "http" else "true"
+    settings = "".join(f", {key} {sql_string(value)}" for key, value in options.items() if value)
+    connection.execute(f"CREATE OR REPLACE SECRET lake_data (TYPE s3{settings})")
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, location: DuckLakeLocation) -> None:
+    try:
+        with translated(location.place):
+            connection.execute(
+                f"ATTACH {sql_string('ducklake:postgres:' + location.dsn)} AS lake "
+                f"(DATA_PATH {sql_string(location.data_path.rstrip('/') + '/')}, "
+                f"METADATA_SCHEMA {sql_string(location.metadata_schema)})"
+            )
+    except Lost as error:
+        raise StoreError(
+            f"PostgreSQL at {location.place} does not answer: {error}",
+            hint="start it, or correct host, port, user and password in the URL of the lake",
+        ) from error
+
+
+class DuckLakeHome(Home):
+    """A DuckLake as this process reaches it."""
+
+    def __init__(self, key: str, location: DuckLakeLocation) -> None:
+        self._location = location
+        self._engine: DuckLakeEngine | None = None
+        super().__init__(key)
+
+    def backend(self) -> Backend:
+        with self.lock:
+            if self._engine is None:
+                self._engine = open_engine(self._location)
+            return self._engine
+
+    def close(self) -> None:
+        with self.lock:
+            engine, self._engine = self._engine, None
+            if engine is not None:
+                engine.close()
+
+    def abandon(self) -> None:
+        if self._engine is not None:
+            keep_for_ever(self._engine)
+        self._engine = None

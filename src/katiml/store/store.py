@@ -1,0 +1,216 @@
+"""A lake's store: queries and transactions, wherever the lake lives."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pyarrow as pa
+
+from katiml.errors import Conflict, KatiMLError, LakeBusy
+from katiml.store.engine import BackendTransaction
+from katiml.store.failures import Interfered, Lost
+from katiml.store.homes import Home, acquire_home, release_home
+from katiml.store.location import locate
+from katiml.store.objects import Objects
+
+__all__ = ["Store", "Transaction", "open_store"]
+
+T = TypeVar("T")
+_NOTHING: Mapping[str, Any] = {}
+# Row numbers are taken from the lake this many at a time, so that single-record transactions do
+# not pay for a second one. What a process leaves unused stays unused.
+_ROW_BLOCK = 1024
+# A transaction that meets a conflict is tried again for this long before Conflict is raised.
+_RETRY_SECONDS = 600.0
+_LONGEST_PAUSE = 2.0
+
+
+def open_store(url: str | os.PathLike[str] | None = None) -> Store:
+    """Open the lake at `url` (see `katiml.store.location.locate`), making it if it is new.
+
+    Raises LakeTooNew, LakeReadOnly, StorageFull, MissingExtra or StoreError.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, open_store(folder) as store:
+    ...     store.query("SELECT id FROM lake.organizations").to_pylist()
+    [{'id': 'default'}]
+    """
+    return Store(url)
+
+
+class Transaction:
+    """A running transaction. `started_at` is its time, the same for all it writes."""
+
+    def __init__(self, inner: BackendTransaction) -> None:
+        self._inner = inner
+        self.started_at: pa.Scalar = pa.scalar(datetime.now(UTC), pa.timestamp("us", "UTC"))
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> int:
+        """Run one changing statement; returns how many rows it touched."""
+        return self._inner.execute(sql, parameters)
+
+    def query(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.Table:
+        """Run one reading statement; it sees what this transaction changed."""
+        return self._inner.query(sql, parameters)
+
+    def stage(self, name: str, table: pa.Table) -> None:
+        """Make `table` readable as `name` in this transaction's statements."""
+        self._inner.stage(name, table)
+
+    def append(self, table: str, rows: pa.Table) -> None:
+        """Insert rows into `lake.<table>` by column name; absent columns are NULL."""
+        if rows.num_rows:
+            self._inner.append(table, rows)
+
+    def serialize(self, name: str) -> None:
+        """Let at most one of the transactions that say this name commit at a time."""
+        self._inner.serialize(name)
+
+
+class Store:
+    """A lake's tables and objects. Safe to share among threads, and usable after a fork.
+
+    All stores of one process on one lake share one DuckDB instance.
+    """
+
+    def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
+        location = locate(url)
+        self.url = location.url
+        self.objects = Objects(location.objects)
+        self._home: Home | None = acquire_home(location)
+
+    def __repr__(self) -> str:
+        return f"open_store({self.url!r})"
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the lake go; the last store of this process on it also closes its file."""
+        home, self._home = self._home, None
+        if home is not None:
+            release_home(home)
+
+    @property
+    def home(self) -> Home:
+        """The home of this lake in this process."""
+        if self._home is None:
+            raise Conflict(f"the lake {self.url} has been closed", hint="open it again")
+        return self._home
+
+    def query(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.Table:
+        """Run one reading statement in its own snapshot."""
+        return self._again(lambda: self.home.backend().query(sql, parameters))
+
+    def stream(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.RecordBatchReader:
+        """Run one reading statement; batches are made as they are taken, in bounded memory."""
+        return self._again(lambda: self.home.backend().stream(sql, parameters))
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work(transaction)` in one transaction and commit it; returns what `work` returns.
+
+        On a conflict or a lost connection everything runs again, so `work` must act on nothing
+        but the transaction.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, open_store(folder) as store:
+        ...     store.transact(lambda transaction: transaction.execute(
+        ...         "UPDATE lake.counters SET value = 7 WHERE name = $name", {"name": "rows"}))
+        1
+        """
+        home = self.home
+        home.enter_transaction()
+        try:
+            return self._transact(home, work)
+        finally:
+            home.leave_transaction()
+
+    def _transact(self, home: Home, work: Callable[[Transaction], T]) -> T:
+        token = str(uuid4())
+        pauses = _Pauses(self.url)
+        alone = False
+        while True:
+            committing = False
+            try:
+                inner = home.backend().begin(alone=alone)
+                try:
+                    result = work(Transaction(inner))
+                    committing = True
+                    inner.commit(token)
+                finally:
+                    inner.rollback()
+                return result
+            except Interfered as failure:
+                alone = True
+                pauses.pause(failure)
+            except Lost as failure:
+                if committing and self._again(lambda: home.backend().committed(token)):
+                    return result
+                pauses.pause(failure)
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        pauses = _Pauses(self.url)
+        while True:
+            try:
+                return ask()
+            except (Lost, Interfered) as failure:
+                pauses.pause(failure)
+
+    def reserve_rows(self, count: int) -> int:
+        """The first of `count` consecutive datapoint row numbers that nobody else ever gets."""
+        home = self.home
+        with home.row_lock:
+            if home.rows_left < count:
+                size = max(count, _ROW_BLOCK)
+                home.next_row = self.transact(lambda transaction: _take_rows(transaction, size))
+                home.rows_left = size
+            first = home.next_row
+            home.next_row += count
+            home.rows_left -= count
+            return first
+
+
+def _take_rows(transaction: Transaction, size: int) -> int:
+    transaction.serialize("rows")
+    taken = transaction.query("SELECT value FROM lake.counters WHERE name = 'rows'")
+    transaction.execute(
+        "UPDATE lake.counters SET value = value + $size WHERE name = 'rows'", {"size": size}
+    )
+    return int(taken.column(0)[0].as_py())
+
+
+class _Pauses:
+    """Waits between tries: each about twice as long as the one before, with jitter."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._deadline = time.monotonic() + _RETRY_SECONDS
+        self._next = 0.005
+
+    def pause(self, failure: Exception) -> None:
+        if time.monotonic() > self._deadline:
+            raise _gave_up(self._url, failure) from failure
+        time.sleep(self._next * random.uniform(0.5, 1.5))  # noqa: S311
+        self._next = min(self._next * 1.7, _LONGEST_PAUSE)
+
+
+def _gave_up(url: str, failure: Exception) -> KatiMLError:
+    return LakeBusy(
+        f"the lake {url} did not answer for {_RETRY_SECONDS:.0f} s: {failure}",
+        hint="try again; if it stays so, look at the process or server that holds it",
+    )
