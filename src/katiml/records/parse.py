@@ -1,0 +1,311 @@
+"""Lines and Python objects -> records; each bad one is rejected alone, with where and why."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import orjson
+from msgspec import UNSET
+
+from katiml.errors import InvalidRecord
+from katiml.records.faults import within
+from katiml.records.legacy import normalise
+from katiml.records.model import Record
+from katiml.records.plain import plain
+from katiml.records.validate import complete
+from katiml.schema import DATAPOINT_TYPES, TASK_TYPES
+
+__all__ = ["MAX_REJECTED_TEXT", "Parsed", "Rejected", "parse_lines", "parse_objects"]
+
+MAX_REJECTED_TEXT = 100_000
+
+_decode = msgspec.json.Decoder(Record).decode
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Metadata is not decoded on the fast path. What may need a change or a refusal: nulls, escapes (NUL
+# characters), numbers past float64.
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+_HUGE_INTEGER = b"0" * 309
+_SUSPECT_METADATA = re.compile(rb"null|\\u|[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
+
+
+@dataclass(slots=True)
+class Rejected:
+    """One record that cannot land: `path` is inside it, `record` is its text, cut at 100 kB."""
+
+    line: int
+    path: str
+    reason: str
+    record: str
+
+
+@dataclass(slots=True)
+class Parsed:
+    """Records in the order sent; `lines[i]` is where `records[i]` stood, from 1."""
+
+    records: list[Record] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
+    r"""Records of newline-delimited JSON: whole lines, ended by \n, \r\n or \r. Never raises.
+
+    Empty lines are counted and passed over. `first_line` is the number of the block's first line.
+
+    >>> parsed = parse_lines(b'{"type": "TEXT", "text": "hello"}\n{"type": "IMAGE", "tag": {}}\n')
+    >>> parsed.records[0].text, parsed.lines
+    ('hello', [1])
+    >>> parsed.rejected[0].line, parsed.rejected[0].path, parsed.rejected[0].reason
+    (2, 'tag', "unknown field 'tag' (did you mean 'tags'?)")
+    """
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    parsed = Parsed()
+    records, lines = parsed.records, parsed.lines
+    # Escaped NULs and bad UTF-8 pass the fast decoder where it does not look (metadata) or allows
+    # them; blocks that hold any are rare and are read with care.
+    trusted = b"\\u0000" not in block and _is_utf8(block)
+    block_lines = block.split(b"\n")
+    with _no_garbage_collection():
+        for number, line in enumerate(block_lines, first_line):
+            if not line:
+                continue
+            try:
+                if not trusted:
+                    raise InvalidRecord("not trusted")
+                record = _decode(line)
+                complete(record)
+            except (msgspec.MsgspecError, InvalidRecord, UnicodeDecodeError, RecursionError):
+                if not line.strip():
+                    continue
+                try:
+                    record = _read_carefully(line)
+                except InvalidRecord as error:
+                    parsed.rejected.append(_rejected(number, line, error))
+                    continue
+            records.append(record)
+            lines.append(number)
+        _finish_metadata(parsed, block_lines, first_line)
+    return parsed
+
+
+def parse_objects(objects: Sequence[Any], first: int = 1) -> Parsed:
+    """Records of Python dicts, in which NumPy arrays and scalars are welcome. Never raises.
+
+    `first` is the number of the first object. The objects are not changed.
+
+    >>> parse_objects([{"type": "IMAGE", "prediction": "cat"}]).records[0].predictions[0].task_type
+    'CLASSIFICATION'
+    """
+    parsed = Parsed()
+    for number, item in enumerate(objects, first):
+        try:
+            record = _from_object(item)
+        except InvalidRecord as error:
+            parsed.rejected.append(_rejected(number, item, error))
+        else:
+            parsed.records.append(record)
+            parsed.lines.append(number)
+    return parsed
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    # Every few hundred new lists the collector would walk all records decoded so far: 2 to 5 times
+    # the time of decoding, to find nothing, since records hold no cycles.
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _is_utf8(block: bytes) -> bool:
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_carefully(line: bytes) -> Record:
+    """One line that the fast path did not take: an older spelling, or something wrong."""
+    line = line.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        value = _read_tolerantly(line)
+        plain(value)  # raises at a NaN or half a surrogate pair
+        _from_object(value)  # raises at one inside of an array
+        raise InvalidRecord(f"not valid JSON: {error.msg}") from error
+    return _from_object(value)
+
+
+def _read_tolerantly(line: bytes) -> Any:
+    """Python's reader takes NaN and Infinity, so that their place can be told."""
+    try:
+        return json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidRecord(f"not valid UTF-8 at byte {error.start + 1}") from error
+    except json.JSONDecodeError as error:
+        raise InvalidRecord(f"not valid JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise InvalidRecord("nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidRecord("a number is too large") from error
+
+
+def _from_object(value: Any) -> Record:
+    if not isinstance(value, dict):
+        raise InvalidRecord(
+            f"a record is an object, not {_KINDS.get(type(value), 'something else')}"
+        )
+    try:
+        fields = normalise(plain(value))
+        metadata = fields.pop("metadata", UNSET)
+        _check_type(fields.get("type"))
+        record = msgspec.convert(fields, Record)
+        complete(record)
+        record.metadata = _metadata(metadata)
+    except msgspec.ValidationError as error:
+        raise _explained(error) from error
+    except RecursionError as error:
+        raise InvalidRecord("nested too deeply") from error
+    return record
+
+
+_KINDS = {
+    list: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _check_type(value: Any) -> None:
+    if value is not None and value not in DATAPOINT_TYPES:
+        upper = str(value).upper()
+        known = ", ".join(DATAPOINT_TYPES)
+        hint = f"did you mean {upper!r}?" if upper in DATAPOINT_TYPES else f"one of {known}"
+        raise InvalidRecord(f"unknown type {str(value)[:80]!r}", path="type", hint=hint)
+
+
+def _metadata(value: Any) -> Any:
+    if value is UNSET or value is None:
+        return value
+    if not isinstance(value, dict):
+        raise InvalidRecord("metadata is an object", path="metadata")
+    try:
+        return msgspec.Raw(orjson.dumps(_without_nulls(value)))
+    except (orjson.JSONEncodeError, RecursionError) as error:
+        raise InvalidRecord(f"cannot be stored: {error}", path="metadata") from error
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _finish_metadata(parsed: Parsed, lines: list[bytes], first_line: int) -> None:
+    """Checks what the fast path left undecoded; rejects the records whose metadata is wrong."""
+    if _is_plain_metadata(parsed.records):
+        return
+    wrong: set[int] = set()
+    for index, record in enumerate(parsed.records):
+        if record.metadata is UNSET or record.metadata is None:
+            continue
+        text = bytes(record.metadata)
+        if text.startswith(b"{") and not _SUSPECT_METADATA.search(text):
+            continue
+        try:
+            record.metadata = _metadata(plain(orjson.loads(text)))
+        except InvalidRecord as error:
+            fault = error if error.path == "metadata" else within(error, "metadata")
+        except orjson.JSONDecodeError as error:
+            fault = InvalidRecord(f"not valid JSON: {error.msg}", path="metadata")
+        else:
+            continue
+        wrong.add(index)
+        number = parsed.lines[index]
+        parsed.rejected.append(_rejected(number, lines[number - first_line], fault))
+    if wrong:
+        kept = [index for index in range(len(parsed.records)) if index not in wrong]
+        parsed.records = [parsed.records[index] for index in kept]
+        parsed.lines = [parsed.lines[index] for index in kept]
+        parsed.rejected.sort(key=lambda rejected: rejected.line)
+
+
+def _is_plain_metadata(records: list[Record]) -> bool:
+    """Whether all metadata are objects in which nothing is suspect, told by a few searches."""
+    present = [record.metadata for record in records if record.metadata]
+    joined = b"\n".join(present)
+    if joined.count(b"\n{") != max(len(present) - 1, 0) or joined[:1] not in (b"{", b""):
+        return False
+    if b"null" in joined or b"\\u" in joined:
+        return False
+    digits = joined.translate(_DIGITS)
+    return not (b"e000" in digits or b"e+000" in digits or _HUGE_INTEGER in digits)
+
+
+def _rejected(number: int, item: Any, error: InvalidRecord) -> Rejected:
+    if isinstance(item, bytes):
+        text = item[: 4 * MAX_REJECTED_TEXT].decode(errors="replace")
+    else:
+        try:
+            text = json.dumps(item, skipkeys=True, default=_shown)
+        except (TypeError, ValueError, RecursionError):
+            text = f"an object of type {type(item).__name__}"
+    return Rejected(number, error.path, str(error), text[:MAX_REJECTED_TEXT])
+
+
+def _shown(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _explained(error: msgspec.ValidationError) -> InvalidRecord:
+    """What msgspec says, in words."""
+    what, _, place = str(error).partition(" - at `")
+    path = place.removeprefix("key` in `").rstrip("`").removeprefix("$").removeprefix(".")
+    wrong_type = re.fullmatch(r"Expected `(.+?)(?: \| null)?`, got `(.+)`", what)
+    if wrong_type:
+        expected, got = (_WORDS.get(name, name) for name in wrong_type.groups())
+        return InvalidRecord(f"expected {expected}, got {got}", path=path)
+    too_long = re.fullmatch(r"Expected `str(?: \| null)?` of length <= (\d+)", what)
+    if too_long:
+        return InvalidRecord(f"text of more than {int(too_long[1]):,} characters", path=path)
+    unknown = re.fullmatch(r"Invalid enum value (.*)", what, re.DOTALL)
+    if unknown:
+        return InvalidRecord(
+            f"unknown task_type {unknown[1][:80]}",
+            path=path,
+            hint=f"one of {', '.join(TASK_TYPES)}",
+        )
+    return InvalidRecord(what[:1].lower() + what[1:], path=path)
+
+
+_WORDS = {
+    "object": "an object",
+    "array": "a list",
+    "str": "text",
+    "float": "a number",
+    "int": "a number",
+    "bool": "true or false",
+    "float | object": "a number",
+}
