@@ -97,7 +97,7 @@ def test_rows_cannot_be_given_to_another_organization(scope: Scope) -> None:
 
 
 def test_scoped_sql_cannot_name_the_tables_of_all(scope: Scope) -> None:
-    with pytest.raises(ValueError, match="lake.table"):
+    with pytest.raises(ValueError, match=r"lake\.table"):
         scope.query("SELECT * FROM lake.datapoints")
 
 

@@ -8,9 +8,11 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
+from zlib import crc32
 
 import duckdb
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from katiml.errors import InvalidInput, LakeBusy
 from katiml.store.failures import Interfered, translated
@@ -77,7 +79,7 @@ def default_memory_limit() -> str:
     return f"{int(available) // 2 // 2**20}MiB"
 
 
-def new_instance(temp_directory: str) -> duckdb.DuckDBPyConnection:
+def new_instance(temp_directory: str, **options: Any) -> duckdb.DuckDBPyConnection:
     """Start an empty DuckDB instance, configured as every lake needs it.
 
     >>> new_instance("tmp").execute("SELECT current_setting('TimeZone')").fetchone()
@@ -96,6 +98,7 @@ def new_instance(temp_directory: str) -> duckdb.DuckDBPyConnection:
                 "python_enable_replacements": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
+                **options,
             },
         )
     except duckdb.Error as error:
@@ -109,8 +112,8 @@ def new_instance(temp_directory: str) -> duckdb.DuckDBPyConnection:
         _encode_vectors,
         ["VARCHAR", "INTEGER[]", "BLOB"],
         "VARCHAR",
-        type="arrow",
-        null_handling="special",
+        type=PythonUDFType.ARROW,
+        null_handling=FunctionNullHandling.SPECIAL,
     )
     return connection
 
@@ -284,7 +287,7 @@ class EngineTransaction:
             {"name": serial_counter(name)},
         )
 
-    def commit(self, token: str) -> None:
+    def commit(self, token: str) -> None:  # noqa: ARG002
         try:
             with translated(self._engine.place):
                 self._cursor.execute("COMMIT")
@@ -309,7 +312,8 @@ class EngineTransaction:
             self._engine.write_lock.release()
 
 
-SERIAL_COUNTERS = 32
+# Few enough that DuckLake keeps the counters in its catalog instead of a Parquet file.
+SERIAL_COUNTERS = 8
 
 
 def serial_counter(name: str) -> str:
@@ -320,6 +324,4 @@ def serial_counter(name: str) -> str:
     >>> serial_counter("keys:default") == serial_counter("keys:default")
     True
     """
-    from zlib import crc32
-
     return f"serialize:{crc32(name.encode()) % SERIAL_COUNTERS}"

@@ -110,19 +110,10 @@ def _translate_duckdb(error: duckdb.Error, place: str) -> Exception:
     text = redact(str(error)).strip()
     if "Could not set lock on file" in text:
         return Locked(text)
-    # DuckDB raises several classes for one cause (a lost connection shows as IOException,
-    # TransactionException or FatalException), so the text is asked before the class.
     if isinstance(error, duckdb.TransactionException | duckdb.IOException | duckdb.FatalException):
-        if _FULL.search(text):
-            return _full(place)
-        if _DISCONNECTED.search(text):
-            return Lost(text)
-        if _CONFLICT.search(text):
-            return Interfered(text)
-        if "read-only mode" in text:
-            return InvalidInput(text, hint="a query reads; changes are made in a transaction")
-    if isinstance(error, duckdb.IOException) and _READ_ONLY.search(text):
-        return _read_only(place)
+        known = _by_text(error, text, place)
+        if known is not None:
+            return known
     if isinstance(error, duckdb.OutOfMemoryException):
         if _FULL.search(text):
             return _full(place)
@@ -135,6 +126,22 @@ def _translate_duckdb(error: duckdb.Error, place: str) -> Exception:
     if isinstance(error, _INPUT_ERRORS):
         return InvalidInput(text)
     return StoreError(f"the lake at {place} cannot be used: {text}")
+
+
+def _by_text(error: duckdb.Error, text: str, place: str) -> Exception | None:
+    # DuckDB raises several classes for one cause (a lost connection shows as IOException,
+    # TransactionException or FatalException), so here the text decides.
+    if _FULL.search(text):
+        return _full(place)
+    if _DISCONNECTED.search(text):
+        return Lost(text)
+    if _CONFLICT.search(text):
+        return Interfered(text)
+    if "read-only mode" in text:
+        return InvalidInput(text, hint="a query reads; changes are made in a transaction")
+    if isinstance(error, duckdb.IOException) and _READ_ONLY.search(text):
+        return _read_only(place)
+    return None
 
 
 def _full(place: str) -> StorageFull:

@@ -39,7 +39,7 @@ def open_engine(folder: Path) -> Engine:
         raise
     engine = Engine(connection, place, single_writer=True)
     try:
-        prepare(engine, lambda version: None)
+        prepare(engine, lambda _version: None)
     except BaseException:
         engine.close()
         raise

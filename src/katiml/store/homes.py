@@ -1,4 +1,4 @@
-"""The home of a lake in this process: one per lake, shared by all its stores, remade after a fork."""
+"""The home of a lake in this process: shared by all its stores, remade after a fork."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from katiml import schema
-from katiml.errors import LakeTooNew, StoreError
+from katiml.errors import InvalidInput, LakeTooNew, StoreError
 from katiml.store.engine import SERIAL_COUNTERS, Engine
 
 __all__ = ["MIGRATIONS", "prepare"]
@@ -35,13 +35,10 @@ def prepare(engine: Engine, keep_copy: Callable[[int], None]) -> None:
 
 def stored_version(engine: Engine) -> int | None:
     """The schema version of the lake, None where no lake has been made yet."""
-    found = engine.query(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'settings'",
-        {},
-    )
-    if not found.num_rows:
+    try:
+        values = engine.query("SELECT value FROM lake.settings WHERE name = 'schema_version'", {})
+    except InvalidInput:  # no such table
         return None
-    values = engine.query("SELECT value FROM lake.settings WHERE name = 'schema_version'", {})
     if values.num_rows != 1:
         raise StoreError(
             f"{engine.place} holds tables but no KatiML lake",

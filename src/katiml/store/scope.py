@@ -165,7 +165,7 @@ class ScopedTransaction:
         where: str,
         parameters: Mapping[str, Any] = _NOTHING,
     ) -> int:
-        """Set `assignments` in the organization's rows for which `where` holds; returns how many."""
+        """Set `assignments` where `where` holds in the organization's rows; returns how many."""
         return self._transaction.execute(
             f"UPDATE lake.{_table(table)} SET {expand(assignments)} "
             f"WHERE organization_id = $organization_id AND ({expand(where)})",
