@@ -1,0 +1,48 @@
+"""Who is asking: the `x-api-key` header -> an organization -> that organization's lake."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Depends, Security
+from fastapi.security import APIKeyHeader
+from starlette.requests import Request
+
+from katiml.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from katiml.lake import Lake
+
+__all__ = ["CallerLake", "caller_lake"]
+
+_HINT = (
+    "send the header x-api-key: <your key>; `katiml keys create` makes one,"
+    " the client reads it from DIOPTRA_API_KEY"
+)
+_header = APIKeyHeader(
+    name="x-api-key", auto_error=False, description="`katiml keys create` makes one"
+)
+
+
+def caller_lake(request: Request, key: Annotated[str | None, Security(_header)] = None) -> Lake:
+    """The lake as the caller's organization sees it. Raises Unauthorized, TooManyRequests.
+
+    Every route that touches data has its lake from here, and from nowhere else.
+    """
+    state = request.app.state
+    host = request.client.host if request.client else ""
+    if not key:
+        state.failures.check(host)
+        raise Unauthorized("no API key", hint=_HINT)
+    # Counted before the lake is asked, so that a flood of requests stays cheap.
+    state.requests.check(hashlib.sha256(key.encode("utf-8", "replace")).hexdigest())
+    organization_id = state.lake.keys.verify(key)
+    if organization_id is None:
+        state.failures.check(host)
+        raise Unauthorized("this API key is wrong or was deleted", hint=_HINT)
+    lake: Lake = state.lake.for_organization(organization_id)
+    return lake
+
+
+CallerLake = Annotated["Lake", Depends(caller_lake)]

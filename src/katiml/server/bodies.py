@@ -1,0 +1,245 @@
+"""What clients send: one Struct a kind of request, checked and bounded when it is decoded.
+
+Names are those of the original client (`selectColumns`, `orderBy`); a name that is not listed
+is refused, so that a typing mistake is not silently a wider answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from katiml.errors import InvalidInput, KatiMLError
+
+__all__ = [
+    "BODIES",
+    "BodyError",
+    "Count",
+    "DatapointIds",
+    "Delete",
+    "Distinct",
+    "Distribution",
+    "EventIds",
+    "Filters",
+    "Ingest",
+    "KeySuggestions",
+    "ModelNames",
+    "NewApiKey",
+    "NotBuilt",
+    "Select",
+    "Sql",
+    "ValueSuggestions",
+    "VectorIds",
+    "body",
+    "refuse_dataset",
+    "schema_of",
+]
+
+Body = TypeVar("Body")
+
+_LARGEST = 2**63 - 1
+Filters = Annotated[
+    list[Any],
+    Meta(
+        max_length=10_000,
+        description="Filters {left, op, right}, all of which must hold, or the groups"
+        ' {"any": […]}, {"all": […]}, {"not": …}, {"exists": table, "where": […]}',
+        examples=[[{"left": "tags.name", "op": "=", "right": "source"}]],
+        extra_json_schema={"items": {"type": "object"}},
+    ),
+]
+_Limit = Annotated[int, Meta(ge=0, le=_LARGEST)]
+_Text = Annotated[str, Meta(max_length=100_000)]
+_Name = Annotated[str, Meta(max_length=1_000)]
+_Ids = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=2_000_000)]
+
+
+class BodyError(InvalidInput):
+    """The body of a request is not what this address takes."""
+
+    status = 422
+
+
+class NotBuilt(KatiMLError):
+    """The address is known, its part of KatiML is not there yet."""
+
+    status = 501
+
+
+class _Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class _Page(_Body):
+    filters: Filters | None = None
+    order_by: _Name | None = None
+    desc: bool | None = None
+    limit: _Limit | None = None
+    offset: _Limit | None = None
+    dataset_id: _Name | None = None
+
+
+class Select(_Page):
+    """Rows of one table."""
+
+    select_columns: Annotated[list[_Name], Meta(max_length=1_000)] | None = None
+
+
+class Delete(_Page):
+    """`returning` is "rows" (what was deleted) or "counts" (rows deleted, by table); with counts,
+    empty filters need `all`."""
+
+    returning: Annotated[str, Meta(pattern="^(rows|counts)$")] | None = None
+    all: bool | None = None
+
+
+class Count(_Body):
+    """How many rows match."""
+
+    filters: Filters | None = None
+    dataset_id: _Name | None = None
+
+
+class VectorIds(_Page):
+    """Vectors of the datapoints that match."""
+
+    type: _Name | None = None
+    model_name: _Name | None = None
+
+
+class EventIds(_Body):
+    """Datapoints by the `request_id` they were sent with."""
+
+    event_uuids: _Ids
+
+
+class DatapointIds(_Body):
+    """Attachments of these datapoints."""
+
+    datapoint_ids: _Ids
+
+
+class Distinct(_Body):
+    """Distinct values among the attachments of the datapoints that match."""
+
+    datapoint_filters: Filters | None = None
+    dataset_id: _Name | None = None
+    limit: _Limit | None = None
+    offset: _Limit | None = None
+
+
+class ModelNames(Distinct):
+    """`filters` are those of the predictions themselves."""
+
+    filters: Filters | None = None
+
+
+class KeySuggestions(_Body):
+    """Fields that begin like `key`."""
+
+    key: _Name = ""
+
+
+class ValueSuggestions(_Body):
+    """Values of the field `key` that begin like `value`."""
+
+    key: _Name
+    value: _Text | int | float | bool | None = None
+
+
+class Distribution(_Body):
+    """Datapoints by class, tag or interval of a metric."""
+
+    filters: Filters | None = None
+    model_name: _Name | None = None
+    dataset_id: _Name | None = None
+
+
+class Ingest(_Body):
+    """One of: `records`, committed when the answer comes; `url`, with the lines `offset` to
+    `limit` of it, or `urls`, read in the background."""
+
+    records: list[msgspec.Raw] | None = None
+    url: _Text | None = None
+    urls: Annotated[list[_Text], Meta(max_length=10_000)] | None = None
+    offset: _Limit | None = None
+    limit: _Limit | None = None
+
+
+class NewApiKey(_Body):
+    """A name to tell keys apart."""
+
+    name: _Name = ""
+
+
+class Sql(_Body):
+    """One read-only statement."""
+
+    query: _Text
+
+
+BODIES: list[type] = [
+    Select,
+    Delete,
+    Count,
+    VectorIds,
+    EventIds,
+    DatapointIds,
+    Distinct,
+    ModelNames,
+    KeySuggestions,
+    ValueSuggestions,
+    Distribution,
+    NewApiKey,
+    Sql,
+]
+
+
+def decode(data: bytes, model: type[Body]) -> Body:
+    """One body; nothing at all is the same as `{}`.
+
+    >>> decode(b'{"limit": 3}', Select).limit
+    3
+    """
+    try:
+        return msgspec.json.decode(data or b"{}", type=model)
+    except msgspec.ValidationError as error:
+        names = ", ".join(field.encode_name for field in msgspec.structs.fields(model))
+        raise BodyError(f"wrong body: {error}", hint=f"the body may have: {names}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(
+            f"the body is not JSON: {error}", hint='send a JSON object, such as {"filters": []}'
+        ) from None
+
+
+def body(model: type[Body]) -> Callable[[Request], Any]:
+    """A dependency that reads the request's body as `model`."""
+
+    async def read(request: Request) -> Body:
+        data = await request.body()
+        # A list of a million ids takes a second to decode: never on the event loop.
+        if len(data) < 100_000:
+            return decode(data, model)
+        return await run_in_threadpool(decode, data, model)
+
+    return read
+
+
+def schema_of(model: type) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes `model`."""
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"content": {"application/json": {"schema": reference}}}}
+
+
+def refuse_dataset(dataset_id: str | None) -> None:
+    """Datasets come later. Raises NotBuilt where a request names one."""
+    if dataset_id is not None:
+        raise NotBuilt(
+            "datasets are not built yet, so datasetId cannot be used",
+            hint="leave datasetId out to look at the whole lake",
+        )

@@ -1,0 +1,156 @@
+"""`katiml serve`: a lake over HTTP until it is told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from katiml.errors import InvalidInput
+from katiml.keys import STRONG_LENGTH, any_key
+from katiml.server.app import Settings, create_app
+
+if TYPE_CHECKING:
+    from katiml.lake import Lake
+
+__all__ = ["is_loopback", "prepare_keys", "serve", "settings_from_environment"]
+
+_PRESET = "KATIML_API_KEY"
+_GRACE_SECONDS = 30
+
+
+def serve(
+    lake_url: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 4004,
+    settings: Settings | None = None,
+) -> None:
+    """Serve the lake at `lake_url` until SIGINT or SIGTERM; requests under way are finished.
+
+    Raises InvalidInput where `host` is not loopback and no key that is fit for it was set up, or
+    where the address cannot be listened on.
+    """
+    import uvicorn
+
+    import katiml
+
+    settings = settings or settings_from_environment()
+    with katiml.connect(lake_url) as lake:
+        made = prepare_keys(lake, host)
+        with _listen(host, port) as listening:
+            address = _address(host, listening.getsockname()[1])
+            _say(f"KatiML {katiml.__version__} serves {lake.url}")
+            _say(f"at {address}, the API is described at {address}/docs")
+            if made:
+                _say("An API key was made; keep it now, it is not shown again:")
+                print(made, flush=True)
+            config = uvicorn.Config(
+                create_app(lake, settings),
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+                server_header=False,
+                lifespan="off",
+            )
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def prepare_keys(lake: Lake, host: str = "127.0.0.1") -> str | None:
+    """See that a key exists: the one of `KATIML_API_KEY`, or an earlier one, or a new one, which is
+    returned to be shown once.
+
+    Raises InvalidInput where `host` is not loopback and there is neither a key nor a preset that
+    is hard to guess: whoever reaches the port could otherwise try.
+    """
+    preset = os.environ.get(_PRESET, "").strip()
+    loopback = is_loopback(host)
+    hint = (
+        "python -c 'import secrets; print(secrets.token_urlsafe(32))' makes one for"
+        f" {_PRESET}; or `katiml keys create NAME` before serving"
+    )
+    if preset and not loopback and len(preset) < STRONG_LENGTH:
+        raise InvalidInput(
+            f"the key in {_PRESET} has {len(preset)} characters; beyond this machine"
+            f" (--host {host}) it needs {STRONG_LENGTH} or more",
+            hint=hint,
+        )
+    if preset:
+        lake.keys.preset(preset, name=_PRESET)
+        return None
+    if any_key(lake.scope.store):
+        return None
+    if not loopback:
+        raise InvalidInput(
+            f"no API key is set up, and --host {host} would let other machines in", hint=hint
+        )
+    return lake.keys.create("first").secret
+
+
+def settings_from_environment() -> Settings:
+    """`KATIML_ALLOW_PRIVATE_URLS`, `KATIML_REQUESTS_PER_MINUTE`, `KATIML_MAX_UPLOAD_BYTES`."""
+    usual = Settings()
+    return Settings(
+        requests_per_minute=_number("KATIML_REQUESTS_PER_MINUTE", usual.requests_per_minute),
+        max_upload_bytes=_number("KATIML_MAX_UPLOAD_BYTES", usual.max_upload_bytes),
+        allow_private_urls=_flag("KATIML_ALLOW_PRIVATE_URLS"),
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket is opened here, so that a taken port is one sentence, and the port 0 is known."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            hint="another server may have it; --port 0 takes a free one",
+        ) from error
+    return listening
+
+
+def _address(host: str, port: int) -> str:
+    shown = f"[{host.strip('[]')}]" if ":" in host else host
+    return f"http://{shown}:{port}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _flag(name: str) -> bool:
+    text = os.environ.get(name, "").strip().lower()
+    if text in ("", "0", "false", "no"):
+        return False
+    if text in ("1", "true", "yes"):
+        return True
+    raise InvalidInput(f"{name} is {text!r}", hint="it is true or false")
+
+
+def _number(name: str, usual: int) -> int:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return usual
+    if not text.isdecimal():
+        raise InvalidInput(f"{name} is {text!r}", hint="it is a whole number, 0 or more")
+    return int(text)
