@@ -41,7 +41,7 @@ class DuckLakeEngine(Engine):
 class _DuckLakeTransaction(EngineTransaction):
     def commit(self, token: str) -> None:
         if token:
-            with translated(self._engine.place):
+            with self._engine.guarded():
                 self._cursor.execute(
                     "CALL lake.set_commit_message('katiml', '', extra_info => $token)",
                     {"token": token},
@@ -140,6 +140,8 @@ class DuckLakeHome(Home):
 
     def backend(self) -> Backend:
         with self.lock:
+            if self._engine is not None and self._engine.broken:
+                self.close()
             if self._engine is None:
                 self._engine = open_engine(self._location)
             return self._engine

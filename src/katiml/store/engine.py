@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
@@ -138,12 +138,25 @@ class Engine:
         self.single_writer = single_writer
         self.write_lock = threading.Lock()
         self.busy_timeout = busy_timeout
+        # Set when DuckDB has given the instance up (after a failed write of its log, say): the
+        # home then closes it and opens the lake again, which reads the log back.
+        self.broken = False
         self._root = connection
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Run the block; what DuckDB raises leaves as KatiML's errors."""
+        with translated(self.place):
+            try:
+                yield
+            except (duckdb.FatalException, duckdb.InternalException):
+                self.broken = True
+                raise
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same instance."""
-        with translated(self.place):
+        with self.guarded():
             cursor = self._root.cursor()
         self._live.add(cursor)
         return cursor
@@ -152,7 +165,7 @@ class Engine:
         """Run one reading statement in its own snapshot."""
         cursor = self.cursor()
         try:
-            with translated(self.place):
+            with self.guarded():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 return cursor.execute(sql, dict(parameters)).to_arrow_table()
         finally:
@@ -162,7 +175,7 @@ class Engine:
         """Run one reading statement in its own snapshot; batches are made as they are taken."""
         cursor = self.cursor()
         try:
-            with translated(self.place):
+            with self.guarded():
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 reader = cursor.execute(sql, dict(parameters)).to_arrow_reader(STREAM_ROWS)
         except BaseException:
@@ -172,7 +185,7 @@ class Engine:
         def batches() -> Iterator[pa.RecordBatch]:
             try:
                 while True:
-                    with translated(self.place):
+                    with self.guarded():
                         try:
                             batch = reader.read_next_batch()
                         except StopIteration:
@@ -243,11 +256,11 @@ class EngineTransaction:
         self._appended = 0
         self._cursor = engine.cursor()
         self._open = True
-        with translated(engine.place):
+        with engine.guarded():
             self._cursor.execute("BEGIN TRANSACTION")
 
     def execute(self, sql: str, parameters: Mapping[str, Any]) -> int:
-        with translated(self._engine.place):
+        with self._engine.guarded():
             result = self._cursor.execute(sql, dict(parameters))
             description = result.description or []
             if [column[0] for column in description] != ["Count"]:
@@ -256,17 +269,17 @@ class EngineTransaction:
             return int(row[0]) if row else 0
 
     def query(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
-        with translated(self._engine.place):
+        with self._engine.guarded():
             return self._cursor.execute(sql, dict(parameters)).to_arrow_table()
 
     def stage(self, name: str, table: pa.Table) -> None:
-        with translated(self._engine.place):
+        with self._engine.guarded():
             self._cursor.register(identifier(name), table)
 
     def append(self, table: str, rows: pa.Table) -> None:
         staged = f"_append_{self._appended}"
         self._appended += 1
-        with translated(self._engine.place):
+        with self._engine.guarded():
             self._cursor.register(staged, rows)
             self._cursor.execute(
                 f"INSERT INTO lake.{identifier(table)} BY NAME SELECT * FROM {staged}"
@@ -289,7 +302,7 @@ class EngineTransaction:
 
     def commit(self, token: str) -> None:  # noqa: ARG002
         try:
-            with translated(self._engine.place):
+            with self._engine.guarded():
                 self._cursor.execute("COMMIT")
         finally:
             self._end()

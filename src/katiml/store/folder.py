@@ -1,20 +1,36 @@
-"""A lake in a folder: one DuckDB file, owned by one process at a time."""
+"""A lake in a folder: one DuckDB file, owned by one process at a time and served to the others.
+
+DuckDB's lock on the file elects the owner: whoever attaches it owns the lake until its process
+closes it or dies. Everybody else finds the owner through the endpoint file and becomes its client.
+"""
 
 from __future__ import annotations
 
+import os
+import random
+import time
+from contextlib import suppress
 from pathlib import Path
 
-from katiml.errors import StoreError
+from katiml.errors import LakeBusy, StoreError
+from katiml.store.client import Client
 from katiml.store.engine import Backend, Engine, new_instance
-from katiml.store.failures import translated
+from katiml.store.failures import Locked, translated
 from katiml.store.homes import Home, keep_for_ever
 from katiml.store.location import FolderLocation
+from katiml.store.loopback import PROTOCOL, Endpoint, connect
 from katiml.store.migrations import prepare
+from katiml.store.owner import Owner
 from katiml.store.sql import sql_string
 
 __all__ = ["FolderHome", "open_engine"]
 
 FILE_NAME = "lake.duckdb"
+
+
+def busy_limit() -> float:
+    """Seconds to look for an owner that answers before LakeBusy is raised."""
+    return float(os.environ.get("KATIML_BUSY_SECONDS") or 60.0)
 
 
 def open_engine(folder: Path) -> Engine:
@@ -23,11 +39,6 @@ def open_engine(folder: Path) -> Engine:
     Raises `Locked` when another process owns it.
     """
     place = str(folder)
-    with translated(place):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise StoreError(f"{place} is not a folder", hint="name a folder") from error
     connection = new_instance(str(folder / "tmp"))
     try:
         with translated(place):
@@ -40,33 +51,121 @@ def open_engine(folder: Path) -> Engine:
     engine = Engine(connection, place, single_writer=True)
     try:
         prepare(engine, lambda _version: None)
+        _forget_old_commits(engine)
     except BaseException:
         engine.close()
         raise
     return engine
 
 
+def _forget_old_commits(engine: Engine) -> None:
+    """Nobody asks any more whether a transaction of yesterday was committed."""
+    old = "FROM lake.commits WHERE created_at < now() - INTERVAL 1 DAY"
+    if not engine.query(f"SELECT 1 {old} LIMIT 1", {}).num_rows:
+        return
+    transaction = engine.begin(alone=True)
+    try:
+        transaction.execute(f"DELETE {old}", {})
+        transaction.commit("")
+    finally:
+        transaction.rollback()
+
+
 class FolderHome(Home):
-    """A folder's lake as this process reaches it."""
+    """A folder's lake as this process reaches it: as its owner, or as a client of the owner."""
 
     def __init__(self, key: str, location: FolderLocation) -> None:
-        self._location = location
+        self._folder = location.folder
         self._engine: Engine | None = None
+        self._owner: Owner | None = None
+        self._client: Client | None = None
+        self._locked = ""
         super().__init__(key)
 
     def backend(self) -> Backend:
         with self.lock:
-            if self._engine is None:
-                self._engine = open_engine(self._location.folder)
-            return self._engine
+            if self._engine is not None:
+                if not self._engine.broken:
+                    return self._engine
+                self.close()
+            if self._client is not None:
+                if not self._client.lost:
+                    return self._client
+                # Its other connections may be in use by other threads, which will notice.
+                self._client = None
+            return self._find()
+
+    def _find(self) -> Backend:
+        with translated(str(self._folder)):
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise StoreError(
+                    f"{self._folder} is not a folder", hint="name a folder for the lake"
+                ) from error
+        deadline = time.monotonic() + busy_limit()
+        pause = 0.002
+        while True:
+            backend = self._join() or self._own()
+            if backend is not None:
+                return backend
+            if time.monotonic() > deadline:
+                raise self._busy()
+            # The owner is starting or ending, or several processes compete for a lake left behind.
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            pause = min(pause * 1.5, 0.1)
+
+    def _join(self) -> Client | None:
+        endpoint = Endpoint.read(self._folder)
+        if endpoint is None or endpoint.protocol != PROTOCOL:
+            return None
+        connection = connect(endpoint)
+        if connection is None:
+            return None
+        self._client = Client(endpoint, connection)
+        return self._client
+
+    def _own(self) -> Engine | None:
+        try:
+            self._engine = open_engine(self._folder)
+        except Locked as error:
+            self._locked = str(error)
+            return None
+        # A disk with no room for the endpoint file can still be read by this process.
+        with suppress(OSError):
+            self._owner = Owner(self._engine, self._folder)
+        return self._engine
+
+    def _busy(self) -> LakeBusy:
+        endpoint = Endpoint.read(self._folder)
+        if endpoint is not None and endpoint.protocol != PROTOCOL:
+            return LakeBusy(
+                f"process {endpoint.pid} owns the lake {self._folder} with another version "
+                "of KatiML",
+                hint="use the same version in both, or end that process",
+            )
+        return LakeBusy(
+            f"another process owns the lake {self._folder} and does not answer: {self._locked}",
+            hint="end or resume that process",
+        )
 
     def close(self) -> None:
         with self.lock:
+            owner, self._owner = self._owner, None
             engine, self._engine = self._engine, None
+            client, self._client = self._client, None
+            if owner is not None:
+                owner.close()
             if engine is not None:
                 engine.close()
+            if client is not None:
+                client.close()
 
     def abandon(self) -> None:
+        if self._owner is not None:
+            self._owner.abandon()
         if self._engine is not None:
             keep_for_ever(self._engine)
-        self._engine = None
+        if self._client is not None:
+            self._client.abandon()
+        self._owner = self._engine = self._client = None

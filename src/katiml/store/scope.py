@@ -124,6 +124,11 @@ class ScopedTransaction:
         self._transaction = transaction
         self.organization_id = organization_id
 
+    @property
+    def started_at(self) -> pa.Scalar:
+        """The time this transaction began, in UTC: the `created_at` of what it appends."""
+        return self._transaction.started_at
+
     def query(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.Table:
         """Run one reading statement; it sees what this transaction changed."""
         text = expand(sql)
