@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 from msgspec import UNSET
 
@@ -26,7 +27,8 @@ __all__ = ["MAX_REJECTED_TEXT", "Parsed", "Rejected", "parse_lines", "parse_obje
 
 MAX_REJECTED_TEXT = 100_000
 
-_decode = msgspec.json.Decoder(Record).decode
+_decoder = msgspec.json.Decoder(Record)
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Metadata is not decoded on the fast path. What may need a change or a refusal: nulls, escapes (NUL
 # characters), numbers past float64.
@@ -67,33 +69,75 @@ def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
     """
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    block = block.removesuffix(b"\n")
     parsed = Parsed()
-    records, lines = parsed.records, parsed.lines
-    # Escaped NULs and bad UTF-8 pass the fast decoder where it does not look (metadata) or allows
-    # them; blocks that hold any are rare and are read with care.
-    trusted = b"\\u0000" not in block and _is_utf8(block)
-    block_lines = block.split(b"\n")
-    with _no_garbage_collection():
-        for number, line in enumerate(block_lines, first_line):
-            if not line:
-                continue
-            try:
-                if not trusted:
-                    raise InvalidRecord("not trusted")
-                record = _decode(line)
-                complete(record)
-            except (msgspec.MsgspecError, InvalidRecord, UnicodeDecodeError, RecursionError):
-                if not line.strip():
+    with _no_garbage_collection(), np.errstate(over="ignore"):
+        records = _decode_block(block)
+        dropped: set[int] = set()
+        failed = _complete_all(records)
+        wrong = _finish_metadata(records)
+        if failed or wrong:
+            lines = block.split(b"\n")
+            for index in failed:
+                if not lines[index].strip():
+                    dropped.add(index)
                     continue
                 try:
-                    record = _read_carefully(line)
+                    records[index] = _read_carefully(lines[index])
                 except InvalidRecord as error:
-                    parsed.rejected.append(_rejected(number, line, error))
-                    continue
-            records.append(record)
-            lines.append(number)
-        _finish_metadata(parsed, block_lines, first_line)
+                    wrong[index] = error
+            for index in sorted(wrong):
+                dropped.add(index)
+                parsed.rejected.append(_rejected(first_line + index, lines[index], wrong[index]))
+    parsed.records = records
+    parsed.lines = list(range(first_line, first_line + len(records)))
+    if dropped:
+        kept = [index for index in range(len(records)) if index not in dropped]
+        parsed.records = [records[index] for index in kept]
+        parsed.lines = [first_line + index for index in kept]
     return parsed
+
+
+# Stands for a line that could not be decoded; it is not complete, so that line is read with care.
+_UNDECODED = Record()
+
+
+def _decode_block(block: bytes) -> list[Record]:
+    """One record for each line, `_UNDECODED` where there is none."""
+    count = block.count(b"\n") + 1
+    # Escaped NULs and bad UTF-8 pass the decoder where it allows them or does not look (metadata);
+    # blocks that hold any are rare, and read with care as a whole.
+    if (b"\\" in block and b"\\u0000" in block) or not _is_utf8(block):
+        return [_UNDECODED] * count
+    # The decoder of many lines takes any white space between records, or none. Where each line
+    # starts and ends an object, and there are as many records, each line is one record.
+    if block.count(b"}\n{") == count - 1:
+        try:
+            records = _decoder.decode_lines(block)
+        except _UNDECODABLE:
+            pass
+        else:
+            if len(records) == count:
+                return records
+    return [_decode_line(line) for line in block.split(b"\n")]
+
+
+def _decode_line(line: bytes) -> Record:
+    try:
+        return _decoder.decode(line)
+    except _UNDECODABLE:
+        return _UNDECODED
+
+
+def _complete_all(records: list[Record]) -> list[int]:
+    """Completes the records; returns the places of those that are not right as they are."""
+    failed = []
+    for index, record in enumerate(records):
+        try:
+            complete(record)
+        except InvalidRecord:
+            failed.append(index)
+    return failed
 
 
 def parse_objects(objects: Sequence[Any], first: int = 1) -> Parsed:
@@ -105,14 +149,15 @@ def parse_objects(objects: Sequence[Any], first: int = 1) -> Parsed:
     'CLASSIFICATION'
     """
     parsed = Parsed()
-    for number, item in enumerate(objects, first):
-        try:
-            record = _from_object(item)
-        except InvalidRecord as error:
-            parsed.rejected.append(_rejected(number, item, error))
-        else:
-            parsed.records.append(record)
-            parsed.lines.append(number)
+    with np.errstate(over="ignore"):
+        for number, item in enumerate(objects, first):
+            try:
+                record = _from_object(item)
+            except InvalidRecord as error:
+                parsed.rejected.append(_rejected(number, item, error))
+            else:
+                parsed.records.append(record)
+                parsed.lines.append(number)
     return parsed
 
 
@@ -223,33 +268,24 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _finish_metadata(parsed: Parsed, lines: list[bytes], first_line: int) -> None:
-    """Checks what the fast path left undecoded; rejects the records whose metadata is wrong."""
-    if _is_plain_metadata(parsed.records):
-        return
-    wrong: set[int] = set()
-    for index, record in enumerate(parsed.records):
-        if record.metadata is UNSET or record.metadata is None:
+def _finish_metadata(records: list[Record]) -> dict[int, InvalidRecord]:
+    """Brings metadata, which the fast path leaves undecoded, into form; returns what is wrong."""
+    wrong: dict[int, InvalidRecord] = {}
+    if _is_plain_metadata(records):
+        return wrong
+    for index, record in enumerate(records):
+        if not record.metadata:
             continue
         text = bytes(record.metadata)
         if text.startswith(b"{") and not _SUSPECT_METADATA.search(text):
             continue
         try:
             record.metadata = _metadata(plain(orjson.loads(text)))
-        except InvalidRecord as error:
-            fault = error if error.path == "metadata" else within(error, "metadata")
         except orjson.JSONDecodeError as error:
-            fault = InvalidRecord(f"not valid JSON: {error.msg}", path="metadata")
-        else:
-            continue
-        wrong.add(index)
-        number = parsed.lines[index]
-        parsed.rejected.append(_rejected(number, lines[number - first_line], fault))
-    if wrong:
-        kept = [index for index in range(len(parsed.records)) if index not in wrong]
-        parsed.records = [parsed.records[index] for index in kept]
-        parsed.lines = [parsed.lines[index] for index in kept]
-        parsed.rejected.sort(key=lambda rejected: rejected.line)
+            wrong[index] = InvalidRecord(f"not valid JSON: {error.msg}", path="metadata")
+        except InvalidRecord as error:
+            wrong[index] = error if error.path == "metadata" else within(error, "metadata")
+    return wrong
 
 
 def _is_plain_metadata(records: list[Record]) -> bool:
@@ -258,10 +294,11 @@ def _is_plain_metadata(records: list[Record]) -> bool:
     joined = b"\n".join(present)
     if joined.count(b"\n{") != max(len(present) - 1, 0) or joined[:1] not in (b"{", b""):
         return False
-    if b"null" in joined or b"\\u" in joined:
+    if b"null" in joined or (b"\\" in joined and b"\\u" in joined):
         return False
     digits = joined.translate(_DIGITS)
-    return not (b"e000" in digits or b"e+000" in digits or _HUGE_INTEGER in digits)
+    huge = b"e000" in digits or (b"+" in digits and b"e+000" in digits)
+    return not huge and _HUGE_INTEGER not in digits
 
 
 def _rejected(number: int, item: Any, error: InvalidRecord) -> Rejected:

@@ -29,7 +29,8 @@ from katiml.schema import DATAPOINT_TYPES, LOOKUPS, TASK_TYPES
 
 __all__ = ["check_logits", "complete"]
 
-_TASK_NAMES = LOOKUPS["task_type"]
+_CANONICAL_TASKS = frozenset(TASK_TYPES)
+_OLD_TASKS: dict[Any, Any] = dict(LOOKUPS["task_type"])
 _TYPES = ", ".join(DATAPOINT_TYPES)
 _TASKS = ", ".join(TASK_TYPES)
 _LOGITS_DIMENSIONS = {"CLASSIFICATION": (1, 2), "SEGMENTATION": (3, 4)}
@@ -48,24 +49,23 @@ def complete(record: Record) -> None:
     """
     if record.metadata is NO_METADATA:
         record.metadata = UNSET
-    if record.id:
-        record.id = _checked(to_id, record.id, "id")
-    elif record.id == "":
-        raise InvalidRecord("'' is not an id", path="id")
-    else:
-        record.id = UNSET
     if record.text is not UNSET and record.text is not None:
         record.type = "TEXT"
-    elif record.type is None:
-        record.type = UNSET
-    if record.type is UNSET and record.id is UNSET:
-        raise InvalidRecord(
-            "a new datapoint needs a type", path="type", hint=f"one of {_TYPES}; or send an id"
-        )
-    _complete_fields(record)
+    # Most records are new and hold little: that is told by looking, not by calling.
+    if record.id is not UNSET or not record.type:
+        _identify_datapoint(record)
+    if (
+        record.timestamp is not UNSET
+        or record.gps_coordinates is not UNSET
+        or record.parent_datapoint is not UNSET
+        or record.preprocessor is not UNSET
+    ):
+        _complete_fields(record)
+    if record.tags and "" in record.tags:
+        raise InvalidRecord("a tag needs a name", path="tags")
     if record.groundtruths:
         record.groundtruths = _attachments(
-            record.groundtruths, "groundtruths", _check_class_mask, record.id is not UNSET
+            record.groundtruths, "groundtruths", None, record.id is not UNSET
         )
     if record.predictions:
         record.predictions = _attachments(
@@ -73,17 +73,28 @@ def complete(record: Record) -> None:
         )
 
 
+def _identify_datapoint(record: Record) -> None:
+    if record.type is None:
+        record.type = UNSET
+    if record.id is None:
+        record.id = UNSET
+    if record.id is not UNSET:
+        record.id = _checked(to_id, record.id, "id")
+    elif record.type is UNSET:
+        raise InvalidRecord(
+            "a new datapoint needs a type", path="type", hint=f"one of {_TYPES}; or send an id"
+        )
+
+
 def _complete_fields(record: Record) -> None:
     if record.timestamp is not UNSET and record.timestamp is not None:
         record.timestamp = _checked(to_timestamp, record.timestamp, "timestamp")
-    if record.gps_coordinates:
+    if record.gps_coordinates is not UNSET and record.gps_coordinates is not None:
         _checked(_check_coordinates, record.gps_coordinates, "gps_coordinates")
     if record.parent_datapoint is not UNSET and record.parent_datapoint is not None:
         record.parent_datapoint = _checked(to_id, record.parent_datapoint, "parent_datapoint")
-    if record.preprocessor:
+    if record.preprocessor is not UNSET and record.preprocessor is not None:
         _checked(_check_preprocessor, record.preprocessor, "_preprocessor")
-    if record.tags and "" in record.tags:
-        raise InvalidRecord("a tag needs a name", path="tags")
 
 
 def _checked(check: Callable[[Any], Any], value: Any, step: str) -> Any:
@@ -123,14 +134,21 @@ def _check_preprocessor(value: dict[str, Any]) -> None:
 
 
 def _attachments(
-    items: list[Any], name: str, check: Callable[[Any], None], is_update: bool
+    items: list[Any], name: str, check: Callable[[Any], None] | None, is_update: bool
 ) -> list[Any]:
     if None in items:
         items = [item for item in items if item is not None]
     for index, item in enumerate(items):
         try:
-            _identify(item, is_update)
-            check(item)
+            if item.id is not UNSET or item.task_type not in _CANONICAL_TASKS:
+                _identify(item, is_update)
+            if (
+                item.segmentation_class_mask is not UNSET
+                or item.encoded_segmentation_class_mask is not UNSET
+            ):
+                _check_class_mask(item)
+            if check is not None:
+                check(item)
             if item.bboxes or item.lanes or item.completions:
                 _check_children(item)
             if item.metrics:
@@ -157,14 +175,13 @@ def _identify(item: GroundTruth | Prediction, is_update: bool) -> None:
                 path="id",
                 hint="send the datapoint's id beside it",
             )
-    if item.task_type == "SEMANTIC_SEGMENTATION":
-        item.task_type = "SEGMENTATION"
+    if item.task_type in _OLD_TASKS:
+        item.task_type = _OLD_TASKS[item.task_type]
 
 
 def _check_prediction(item: Prediction) -> None:
     if item.model_name is None:
         item.model_name = UNSET
-    _check_class_mask(item)
     if item.encoded_logits is not UNSET:
         item.logits = _plain_form(item.logits, item.encoded_logits, "encoded_logits")
         item.encoded_logits = UNSET
