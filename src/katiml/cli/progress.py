@@ -1,0 +1,35 @@
+"""Following an upload until it is done, with a progress bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from katiml.ingest import Upload
+
+__all__ = ["follow"]
+
+
+def follow(upload: Upload, label: str, console: Console) -> Upload:
+    """Wait until an upload is done, showing on `console` how far it is."""
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[landed]:,} records"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        # Without a total, as while the size is not known, the bar only shows that work goes on.
+        task = bar.add_task(escape(label), total=None, landed=0)
+
+        def show(upload: Upload) -> None:
+            share = upload.progress
+            known = {} if share is None else {"total": 1.0, "completed": share}
+            bar.update(task, landed=upload.counts["landed"], **known)
+
+        return upload.wait(on_progress=show)
