@@ -1,0 +1,138 @@
+"""One batch of records into the tables, in one transaction.
+
+`prepare` does what needs no lake (new datapoints as finished tables), so that it can run beside the
+transaction before it; `apply` writes. `apply` may run again after a conflict: it changes nothing
+but the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from msgspec import UNSET
+
+from katiml.errors import InvalidRecord
+from katiml.ingest.changes import Entry, append, apply_wave, refused
+from katiml.ingest.creations import creations
+from katiml.ingest.rows import Tables
+from katiml.records import Parsed, Record, Rejected
+from katiml.records.patches import split
+from katiml.store.ids import uuid7
+from katiml.store.scope import ScopedTransaction
+
+__all__ = ["Batch", "Outcome", "apply", "prepare"]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What `apply` writes: finished tables of new datapoints, and records that need the lake."""
+
+    tables: Tables
+    created: int
+    landed: int
+    waves: list[list[Entry]]
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def new_datapoints(self) -> int:
+        """At most this many row numbers are needed."""
+        return self.created + sum(entry.record.id is UNSET for wave in self.waves for entry in wave)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch."""
+
+    landed: int
+    rejected: list[Rejected]
+
+
+def prepare(parsed: Parsed, organization_id: str) -> Batch:
+    """Sort a block of parsed records: new ones become tables, the others wait for the lake."""
+    simple: list[Record] = []
+    waiting: list[Entry] = []
+    children: list[tuple[int, Record]] = []
+    rejected = list(parsed.rejected)
+    for line, record in zip(parsed.lines, parsed.records, strict=True):
+        try:
+            _check_organization(record, organization_id)
+            patches = split(record) if record.preprocessor else []
+        except InvalidRecord as error:
+            rejected.append(refused(line, record, error))
+            continue
+        if record.id is UNSET and not record.parent_datapoint:
+            children.extend((len(simple), patch) for patch in patches)
+            simple.append(record)
+        else:
+            waiting.append(Entry(line, record))
+            # Patches of a stored datapoint name it, and wait with it.
+            for patch in patches:
+                patch.parent_datapoint = record.id
+                waiting.append(Entry(line, patch))
+    ids = uuid7(len(simple))
+    tables = creations(simple, ids)
+    if children:
+        owners = pa.array([owner for owner, _ in children])
+        patches = [patch for _, patch in children]
+        patch_tables = creations(patches, uuid7(len(patches)))
+        patch_tables["datapoints"] = patch_tables["datapoints"].append_column(
+            "parent_datapoint", ids.take(owners)
+        )
+        tables = {
+            name: pa.concat_tables(
+                [own[name] for own in (tables, patch_tables) if name in own],
+                promote_options="permissive",
+            )
+            for name in {*tables, *patch_tables}
+        }
+    return Batch(
+        tables=tables,
+        created=len(simple) + len(children),
+        landed=len(simple),
+        waves=_waves(waiting),
+        rejected=rejected,
+    )
+
+
+def _check_organization(record: Record, organization_id: str) -> None:
+    if record.organization_id and record.organization_id != organization_id:
+        raise InvalidRecord(
+            f"{record.organization_id!r} is not the organization of this key",
+            path="organization_id",
+            hint="leave organization_id out",
+        )
+
+
+def _waves(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Records in groups that name no datapoint twice: what is sent later is applied later."""
+    waves: list[list[Entry]] = []
+    seen: dict[str, int] = {}
+    for entry in entries:
+        wave = 0
+        # A patch follows the wave of the datapoint it is cut from.
+        key = entry.record.id or entry.record.parent_datapoint
+        if entry.record.id is not UNSET:
+            wave = seen.get(str(key), 0)
+            seen[str(key)] = wave + 1
+        else:
+            wave = max(seen.get(str(key), 0) - 1, 0)
+        while len(waves) <= wave:
+            waves.append([])
+        waves[wave].append(entry)
+    return waves
+
+
+def apply(transaction: ScopedTransaction, batch: Batch, first_row: int) -> Outcome:
+    """Write a batch. `first_row` begins the row numbers of its new datapoints."""
+    rejected: list[Rejected] = []
+    landed = batch.landed
+    append(transaction, batch.tables, first_row)
+    row = first_row + batch.created
+    for wave in batch.waves:
+        refused, created = apply_wave(transaction, wave, row)
+        row += created
+        rejected.extend(refused)
+        landed += len({entry.line for entry in wave} - {item.line for item in refused})
+    return Outcome(landed, [*batch.rejected, *rejected])

@@ -1,0 +1,164 @@
+"""`Lake`: the one object that the library, the command line and the server use."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from katiml.ingest import Upload, finish_uploads, get_upload, ingest, list_uploads, resume_uploads
+from katiml.query import Collection
+from katiml.store import open_store
+from katiml.store.scope import Scope
+from katiml.store.store import Store
+
+if TYPE_CHECKING:
+    from katiml.keys import Keys
+
+__all__ = ["Lake", "Uploads", "connect"]
+
+
+def connect(url: str | os.PathLike[str] | None = None, *, organization_id: str = "default") -> Lake:
+    """Open the lake at `url`, making it if it is new.
+
+    `url` is a folder, or `ducklake:postgres://…?data_path=…`; by default the environment variable
+    KATIML_LAKE, or `~/.katiml`. Any number of processes may open one lake.
+
+    Raises StoreError or one of its kinds (LakeTooNew, LakeReadOnly, StorageFull).
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, connect(folder) as lake:
+    ...     _ = lake.ingest([{"type": "TEXT", "text": "hello", "tags": {"split": "train"}}])
+    ...     lake.datapoints.count({"left": "tags.value", "op": "=", "right": "train"})
+    1
+    """
+    return Lake(open_store(url), organization_id)
+
+
+class Lake:
+    """One organization's datapoints with everything attached to them.
+
+    Each of `datapoints`, `predictions`, `groundtruths`, `bboxes`, `lanes`, `completions`, `tags`
+    and `feature_vectors` is a `Collection` with select, count, distinct, distribution and delete.
+    """
+
+    def __init__(self, store: Store, organization_id: str = "default") -> None:
+        self._store = store
+        self.scope = Scope(store, organization_id)
+        self.datapoints = Collection(self.scope, "datapoints")
+        self.predictions = Collection(self.scope, "predictions")
+        self.groundtruths = Collection(self.scope, "groundtruths")
+        self.bboxes = Collection(self.scope, "bboxes")
+        self.lanes = Collection(self.scope, "lanes")
+        self.completions = Collection(self.scope, "completions")
+        self.tags = Collection(self.scope, "tags")
+        self.feature_vectors = Collection(self.scope, "feature_vectors")
+        self.uploads = Uploads(self.scope)
+
+    def __repr__(self) -> str:
+        return f"katiml.connect({self.url!r}, organization_id={self.organization_id!r})"
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where the lake lives; passwords are left out."""
+        return self._store.url
+
+    @property
+    def organization_id(self) -> str:
+        """Whose rows this lake shows."""
+        return self.scope.organization_id
+
+    @property
+    def keys(self) -> Keys:
+        """The API keys of this organization."""
+        from katiml.keys import Keys
+
+        return Keys(self._store, self.organization_id)
+
+    def for_organization(self, organization_id: str) -> Lake:
+        """The same lake as another organization sees it."""
+        return Lake(self._store, organization_id)
+
+    def ingest(
+        self,
+        source: Any,
+        *,
+        idempotency_key: str | None = None,
+        trusted: bool = True,
+        allow_private: bool | None = None,
+    ) -> Upload:
+        """Ingest records: dicts, files, URLs or streams; see `katiml.ingest.ingest`.
+
+        Records given as dicts are committed when this returns; files are read in the background:
+        `.wait()` for them.
+        """
+        return ingest(
+            self.scope,
+            source,
+            idempotency_key=idempotency_key,
+            trusted=trusted,
+            allow_private=allow_private,
+        )
+
+    def sql(self, query: str, *, form: str = "pandas") -> Any:
+        """Run one read-only SQL statement over this organization's rows.
+
+        `form`: "pandas" (a DataFrame), "arrow" (a pyarrow.Table) or "batches" (an iterator of
+        pyarrow.RecordBatch). Raises InvalidInput for anything that is not a reading statement.
+        """
+        from katiml.query.sql import sql
+
+        return sql(self.scope, query, form=form)
+
+    def status(self) -> dict[str, Any]:
+        """How many rows each table holds, and where the lake lives."""
+        from katiml.schema import RECORD_TABLES, SCHEMA_VERSION
+
+        counts = self.scope.query(
+            " UNION ALL ".join(
+                f"SELECT {number} AS number, '{name}' AS name, count(*) AS rows FROM {{{name}}}"
+                for number, name in enumerate(RECORD_TABLES)
+            )
+            + " ORDER BY number"
+        )
+        return {
+            "url": self.url,
+            "organization_id": self.organization_id,
+            "schema_version": SCHEMA_VERSION,
+            "rows": dict(zip(counts["name"].to_pylist(), counts["rows"].to_pylist(), strict=True)),
+        }
+
+    def close(self) -> None:
+        """Let the lake go. Uploads that this process is reading go on to their end first."""
+        finish_uploads(self._store)
+        self._store.close()
+
+
+class Uploads:
+    """The uploads of one organization: `get`, `list`, `resume`."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def get(self, upload_id: str) -> Upload:
+        """The upload of that id; raises NotFound."""
+        return get_upload(self._scope, upload_id)
+
+    def list(self, limit: int = 100) -> list[Upload]:
+        """The latest uploads, the newest first."""
+        return list_uploads(self._scope, limit)
+
+    def resume(self) -> int:
+        """Take over the uploads whose process is gone; returns how many."""
+        return resume_uploads(self._scope)
