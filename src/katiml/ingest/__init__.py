@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from katiml.ingest.state import Source
-from katiml.ingest.uploads import Upload, get_upload, ingest, list_uploads
+from katiml.ingest.uploads import Upload, get_upload, ingest, ingest_records, list_uploads
 from katiml.ingest.worker import finish_uploads, resume_uploads
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "finish_uploads",
     "get_upload",
     "ingest",
+    "ingest_records",
     "list_uploads",
     "resume_uploads",
 ]
