@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from katiml.ingest import Upload
     from katiml.lake import Lake
 
 __all__ = ["EmbeddedLake", "close", "embedded"]
@@ -90,31 +92,44 @@ class EmbeddedLake:
 
     def delete(self, table: str, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Delete rows; returns them."""
-        rows: list[dict[str, Any]] = self.request("POST", f"/api/{table}/delete", dict(chosen))
+        from katiml.query.delete import delete_rows
+
+        arguments = _arguments(chosen)
+        arguments.pop("fields")
+        rows: list[dict[str, Any]] = msgspec.json.decode(
+            delete_rows(self.lake.scope, table, **arguments, all=True)[0]
+        )
         return rows
 
     def upload(self, records: Iterable[Any], *, batching: bool) -> tuple[dict[str, Any], int]:
         """Ingest records; returns (answer, number of records)."""
         del batching  # The embedded lake has one way.
-        listed = list(records)
-        return self.stream(listed), len(listed)
+        upload = self.lake.ingest(records)
+        return self._state(upload), upload.counts["read"]
 
     def ingest(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have URLs ingested in the background."""
-        answer: dict[str, Any] = self.request("POST", "/api/ingestion/ingest", dict(body))
-        return answer
+        from katiml.ingest import Source
+
+        urls = body.get("urls") or [body["url"]]
+        first, last = body.get("offset") or 0, body.get("limit")
+        return self._state(self.lake.ingest([Source(url, first, last) for url in urls]))
 
     ingest_events = ingest
 
     def stream(self, records: Iterable[Any]) -> dict[str, Any]:
         """Ingest records; they are committed when it returns."""
-        state: dict[str, Any] = self.lake.ingest(list(records)).wait().to_dict()
-        return state
+        return self._state(self.lake.ingest(records))
 
     def execution(self, upload_id: str) -> dict[str, Any]:
         """The state of an upload."""
-        state: dict[str, Any] = self.lake.uploads.get(upload_id).to_dict()
-        return state
+        return self._state(self.lake.uploads.get(upload_id))
+
+    @staticmethod
+    def _state(upload: Upload) -> dict[str, Any]:
+        from katiml.server.executions import as_execution
+
+        return as_execution(upload)
 
 
 def _arguments(chosen: Mapping[str, Any]) -> dict[str, Any]:

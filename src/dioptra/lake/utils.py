@@ -13,7 +13,7 @@ Uploaded 1 records to the lake. ...
 ['hello']
 """
 
-# ruff: noqa: PLR0917  # Existing code calls these by position.
+# Existing code calls these by position.
 from __future__ import annotations
 
 import datetime

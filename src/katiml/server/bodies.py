@@ -18,7 +18,6 @@ from katiml.errors import InvalidInput, KatiMLError
 
 __all__ = [
     "BODIES",
-    "BodyError",
     "Count",
     "DatapointIds",
     "Delete",
@@ -36,8 +35,10 @@ __all__ = [
     "ValueSuggestions",
     "VectorIds",
     "body",
+    "of_datapoints",
     "refuse_dataset",
     "schema_of",
+    "wrong_body",
 ]
 
 Body = TypeVar("Body")
@@ -57,12 +58,6 @@ _Limit = Annotated[int, Meta(ge=0, le=_LARGEST)]
 _Text = Annotated[str, Meta(max_length=100_000)]
 _Name = Annotated[str, Meta(max_length=1_000)]
 _Ids = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=2_000_000)]
-
-
-class BodyError(InvalidInput):
-    """The body of a request is not what this address takes."""
-
-    status = 422
 
 
 class NotBuilt(KatiMLError):
@@ -164,7 +159,7 @@ class Ingest(_Body):
     """One of: `records`, committed when the answer comes; `url`, with the lines `offset` to
     `limit` of it, or `urls`, read in the background."""
 
-    records: list[msgspec.Raw] | None = None
+    records: list[Any] | None = None
     url: _Text | None = None
     urls: Annotated[list[_Text], Meta(max_length=10_000)] | None = None
     offset: _Limit | None = None
@@ -184,6 +179,7 @@ class Sql(_Body):
 
 
 BODIES: list[type] = [
+    Ingest,
     Select,
     Delete,
     Count,
@@ -210,7 +206,7 @@ def decode(data: bytes, model: type[Body]) -> Body:
         return msgspec.json.decode(data or b"{}", type=model)
     except msgspec.ValidationError as error:
         names = ", ".join(field.encode_name for field in msgspec.structs.fields(model))
-        raise BodyError(f"wrong body: {error}", hint=f"the body may have: {names}") from None
+        raise wrong_body(f"wrong body: {error}", f"the body may have: {names}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(
             f"the body is not JSON: {error}", hint='send a JSON object, such as {"filters": []}'
@@ -234,6 +230,22 @@ def schema_of(model: type) -> dict[str, Any]:
     """`openapi_extra` of a route that takes `model`."""
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"content": {"application/json": {"schema": reference}}}}
+
+
+def of_datapoints(filters: list[Any] | None) -> list[Any]:
+    """Filters of datapoints, as filters of their attachments.
+
+    >>> of_datapoints([{"left": "type", "op": "=", "right": "IMAGE"}])
+    [{'exists': 'datapoints', 'where': [{'left': 'type', 'op': '=', 'right': 'IMAGE'}]}]
+    """
+    return [{"exists": "datapoints", "where": filters}] if filters else []
+
+
+def wrong_body(message: str, hint: str) -> InvalidInput:
+    """The error for JSON that is not what an address takes."""
+    error = InvalidInput(message, hint=hint)
+    error.status = 422
+    return error
 
 
 def refuse_dataset(dataset_id: str | None) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
-import msgspec
 import orjson
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from katiml.errors import InvalidInput
+from katiml.ingest import Source, ingest_records
 from katiml.server.answers import json_response
 from katiml.server.auth import CallerLake
-from katiml.server.bodies import BodyError, Ingest, decode, schema_of
+from katiml.server.bodies import Ingest, decode, schema_of, wrong_body
+from katiml.server.executions import as_execution
 from katiml.server.uploads import store_file
 
 __all__ = ["UPLOAD_PATH", "router"]
@@ -36,7 +35,7 @@ IdempotencyKey = Annotated[
 
 
 async def _read(request: Request) -> Any:
-    """The body: an `Ingest`, or a dict where the records need a more lenient look."""
+    """The body, decoded in a thread: it may be large."""
     return await run_in_threadpool(_parse, await request.body())
 
 
@@ -59,21 +58,21 @@ def ingest(
     settings = request.app.state.settings
     given = [name for name in ("records", "url", "urls") if getattr(wanted, name) is not None]
     if len(given) != 1:
-        raise BodyError(
+        raise wrong_body(
             f"the body has {' and '.join(given) or 'nothing to ingest'}",
-            hint="send one of: records, url, urls",
+            "send one of: records, url, urls",
         )
     if wanted.records is not None:
-        upload = lake.ingest(_records(wanted.records), idempotency_key=idempotency_key).wait()
-        return json_response({**upload.to_dict(), "statusCode": 200})
-    upload = lake.ingest(
-        [wanted.url] if wanted.url is not None else wanted.urls,
-        idempotency_key=idempotency_key,
-        offset=wanted.offset,
-        limit=wanted.limit,
-        allow_private_urls=settings.allow_private_urls,
-    )
-    return json_response({**upload.to_dict(), "statusCode": 200})
+        upload = ingest_records(lake.scope, wanted.records, idempotency_key=idempotency_key)
+    else:
+        urls = [wanted.url] if wanted.url is not None else wanted.urls
+        upload = lake.ingest(
+            [Source(url, wanted.offset or 0, wanted.limit) for url in urls],
+            idempotency_key=idempotency_key,
+            trusted=False,
+            allow_private=settings.allow_private_urls,
+        )
+    return json_response({**as_execution(upload), "statusCode": 200})
 
 
 @router.post(
@@ -105,37 +104,30 @@ async def upload(request: Request, lake: CallerLake) -> Response:
     return json_response({"url": f"object://{object_id}"})
 
 
-@router.get("/api/ingestion/executions", summary="The uploads, newest first")
-def executions(lake: CallerLake, limit: int = 100, offset: int = 0) -> Response:
-    if not (0 <= limit <= 10_000 and 0 <= offset < 2**63):
-        raise InvalidInput("limit is 0 to 10000, offset 0 or more")
-    found = lake.uploads.list(limit=limit, offset=offset)
-    return json_response([upload.to_dict() for upload in found])
+@router.get("/api/ingestion/executions", summary="The latest uploads, newest first")
+def executions(lake: CallerLake, limit: Annotated[int, Query(ge=0, le=10_000)] = 100) -> Response:
+    return json_response([as_execution(upload) for upload in lake.uploads.list(limit)])
 
 
 @router.get("/api/ingestion/executions/{upload_id}", summary="The state of an upload")
 def execution(lake: CallerLake, upload_id: str) -> Response:
-    return json_response(lake.uploads.get(upload_id).to_dict())
+    return json_response(as_execution(lake.uploads.get(upload_id)))
 
 
 @router.get(
     "/api/ingestion/executions/{upload_id}/rejected",
-    summary="The rejected records: as they were sent, or with line, path and reason",
+    summary="The rejected records with source, line, path and reason; or only as they were sent",
 )
 def rejected(lake: CallerLake, upload_id: str, reasons: bool = True) -> Response:
-    found = lake.uploads.get(upload_id).rejected
-    headers = {"Content-Disposition": f'attachment; filename="rejected-{upload_id[:36]}.ndjson"'}
+    lines = lake.uploads.get(upload_id).rejected_lines()
+    if not reasons:
+        lines = (orjson.loads(line)["record"].encode() + b"\n" for line in lines)
+    name = f"rejected-{upload_id}.ndjson"
     return StreamingResponse(
-        _rejected_lines(found, reasons=reasons), media_type="application/x-ndjson", headers=headers
+        lines,
+        media_type="application/x-ndjson",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _rejected_lines(rejected: Any, *, reasons: bool) -> Iterator[bytes]:
-    for one in rejected:
-        if reasons:
-            yield orjson.dumps(one if isinstance(one, dict) else msgspec.to_builtins(one)) + b"\n"
-        else:
-            yield one.record.encode() + b"\n"
 
 
 def _parse(data: bytes) -> Any:
@@ -152,12 +144,3 @@ def _parse(data: bytes) -> Any:
         if not isinstance(found, dict) or list(found) != ["records"]:
             raise
         return Ingest(records=found["records"])
-
-
-def _records(records: list[Any]) -> Any:
-    """Records as the lines of a file: only the check of each makes Python objects of it."""
-    if not all(isinstance(record, msgspec.Raw) for record in records):
-        return records
-    # A raw newline in JSON is white space: in strings it is escaped.
-    lines = (bytes(record).replace(b"\n", b" ").replace(b"\r", b" ") for record in records)
-    return io.BytesIO(b"\n".join(lines))

@@ -1,0 +1,26 @@
+"""`/api/sql`: one read-only statement over the caller's own rows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from katiml.server.answers import rows_response
+from katiml.server.auth import CallerLake
+from katiml.server.bodies import Sql, body, schema_of
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/sql", tags=["sql"])
+
+
+@router.post("", summary="Rows of one read-only statement", openapi_extra=schema_of(Sql))
+def sql(request: Request, lake: CallerLake, wanted: Annotated[Any, Depends(body(Sql))]) -> Response:
+    return rows_response(
+        request,
+        lambda: lake.sql(wanted.query, form="json"),
+        lambda: lake.sql(wanted.query, form="batches"),
+    )

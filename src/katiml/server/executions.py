@@ -1,0 +1,47 @@
+"""An upload as HTTP shows it. (Imported by the SDK too: it needs no web framework.)"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from katiml.ingest import Upload
+
+__all__ = ["as_execution"]
+
+
+def as_execution(upload: Upload) -> dict[str, Any]:
+    """The state of an upload under the names that clients know; all values are plain JSON.
+
+    >>> import katiml
+    >>> with katiml.connect(getfixture("tmp_path")) as lake:
+    ...     state = as_execution(lake.ingest([{"type": "TEXT", "text": "hello"}]))
+    >>> state["status"], state["counts"], state["errorMessage"]
+    ('SUCCEEDED', {'read': 1, 'landed': 1, 'rejected': 0}, None)
+    """
+    state = upload.to_dict()
+    error = state["error"] or {}
+    counts, finished = state["counts"], state["finished_at"]
+    # What follows the ? of a signed address is a secret.
+    urls = [source.partition("?")[0] for source in state["sources"]]
+    return {
+        "id": state["id"],
+        "status": state["status"],
+        "input": {"urls": urls} if urls else {"records": counts["read"]},
+        "output": counts if finished else None,
+        "errorMessage": error.get("message"),
+        "error": state["error"],
+        "startDate": _moment(state["started_at"] or state["created_at"]),
+        "stopDate": _moment(finished),
+        "durationMs": round(state["duration"] * 1000),
+        "counts": counts,
+        "progress": state["progress"],
+    }
+
+
+def _moment(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    text = value.isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
