@@ -71,8 +71,9 @@ class Entry:
     record: Record
 
 
-def refused(line: int, record: Record, error: InvalidRecord) -> Rejected:
-    return Rejected(line, error.path, str(error), f'{{"id": "{record.id}"}}' if record.id else "")
+def refused(line: int, error: InvalidRecord) -> Rejected:
+    """A record that is right in itself, but not in this lake; its text is added by the reader."""
+    return Rejected(line, error.path, str(error), "")
 
 
 def append(transaction: ScopedTransaction, tables: Tables, first_row: int) -> None:
@@ -97,7 +98,7 @@ def apply_wave(
                 continue
             found.check(record)
         except InvalidRecord as error:
-            rejected[entry.line] = refused(entry.line, record, error)
+            rejected[entry.line] = refused(entry.line, error)
         else:
             kept.append(record)
     updated = [record for record in kept if record.id is not UNSET]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 from msgspec import UNSET
@@ -49,24 +52,19 @@ def creations(records: Sequence[Record], ids: pa.Array) -> Tables:
     if not records:
         return {}
     tables = {"datapoints": datapoint_rows(records, ids)}
-    tags = [
-        {name: value for name, value in own.items() if value is not None}
-        if own and None in own.values()
-        else own or {}
-        for own in (record.tags or None for record in records)
-    ]
+    tags = [own or {} for own in map(attrgetter("tags"), records)]
     if any(tags):
-        tables["tags"] = tag_rows(tags, ids)
+        rows = tag_rows(tags, ids)
+        tables["tags"] = rows.filter(rows["value"].is_valid()) if rows["value"].null_count else rows
     for table in ATTACHMENTS:
-        owners: list[int] = []
-        items: list[Attachment] = []
-        for index, record in enumerate(records):
-            own = getattr(record, table)
-            if own:
-                own = last_of_each(own) if len(own) > 1 else own
-                items.extend(own)
-                owners.extend([index] * len(own))
+        lists = [own or () for own in map(attrgetter(table), records)]
+        counts = list(map(len, lists))
+        if max(counts) > 1:
+            lists = [last_of_each(own) if len(own) > 1 else own for own in lists]
+            counts = list(map(len, lists))
+        items: list[Attachment] = list(chain.from_iterable(lists))
         if items:
+            owners = np.repeat(np.arange(len(records)), counts)
             datapoints = ids.take(pa.array(owners))
             tables |= attachment_tables(table, items, uuid7(len(items)), datapoints, tables)
     return tables

@@ -38,6 +38,10 @@ class Vector(NamedTuple):
     values: Array
 
 
+def _has_children(item: GroundTruth | Prediction) -> bool:
+    return bool(item.bboxes or item.lanes)
+
+
 def _sent(value: Any) -> bool:
     return value is not UNSET and value is not None
 
@@ -62,7 +66,7 @@ def derive(predictions: Sequence[Prediction]) -> dict[int, list[tuple[str, Array
         own = [predictions[index] for index in indices]
         stacked = np.stack([np.asarray(getattr(item, kind), np.float64) for item in own])
         if kind == "confidences":
-            result = derived.from_confidences(stacked)
+            result = derived.classification_from_confidences(stacked)
         elif len(shape) == 1:
             result = derived.classification_from_logits(stacked)
         else:
@@ -106,8 +110,9 @@ def _segmentation(prediction: Prediction) -> list[tuple[str, Array]]:
         prediction.confidence = float(result.confidence)
     own = {"entropy": float(result.entropy)}
     maps = [("PXL_ENTROPY", result.pixel_entropy)]
-    if logits.ndim == 4:
+    if result.variance is not None and result.bald is not None:
         own |= {"variance": float(result.variance), "bald": float(result.bald)}
+    if result.pixel_variance is not None:
         maps.append(("PXL_VARIANCE", result.pixel_variance))
     prediction.metrics = {**own, **(prediction.metrics or {})}
     return [(kind, resize_nearest(values)) for kind, values in maps]
@@ -115,35 +120,45 @@ def _segmentation(prediction: Prediction) -> list[tuple[str, Array]]:
 
 def derive_children(items: Sequence[GroundTruth | Prediction]) -> None:
     """Boxes from polygons and masks; classes and entropy of boxes and of lanes' classifications."""
+    if not any(map(_has_children, items)):
+        return
+    boxes = [box for item in items for box in item.bboxes or ()]
+    _bound(boxes)
+    classified: list[Any] = [
+        *boxes,
+        *(
+            classification
+            for item in items
+            for lane in item.lanes or ()
+            for classification in lane.classifications or ()
+        ),
+    ]
     scored: dict[int, list[Any]] = {}
-    for item in items:
-        for box in item.bboxes or ():
-            _bound(box)
-            if _sent(box.confidences) and box.confidences:
-                scored.setdefault(len(box.confidences), []).append(box)
-        for lane in item.lanes or ():
-            for classification in lane.classifications or ():
-                if _sent(classification.confidences) and classification.confidences:
-                    scored.setdefault(len(classification.confidences), []).append(classification)
+    for item in classified:
+        if item.confidences is not UNSET and item.confidences:
+            scored.setdefault(len(item.confidences), []).append(item)
     for own in scored.values():
         stacked = np.asarray([item.confidences for item in own], np.float64)
-        _spread(own, derived.from_confidences(stacked))
+        _spread(own, derived.classification_from_confidences(stacked))
 
 
-def _bound(box: BoundingBox) -> None:
-    """Give a box the sides its polygon or mask implies, where none was sent."""
-    if any(_sent(side) for side in (box.top, box.left, box.height, box.width)):
-        return
-    if _sent(box.coco_polygon) and box.coco_polygon:
-        sides = derived.box_from_polygon(np.asarray(box.coco_polygon))
-    elif _sent(box.segmentation_mask):
-        found = derived.box_from_mask(box.segmentation_mask)
-        if found is None:
-            return
-        sides = found
-    else:
-        return
-    box.top, box.left, box.height, box.width = (float(side) for side in sides)
+def _bound(boxes: Sequence[BoundingBox]) -> None:
+    """Give boxes the sides that their polygons or masks imply, where none was sent."""
+    unbound = [
+        box
+        for box in boxes
+        if not any(_sent(side) for side in (box.top, box.left, box.height, box.width))
+    ]
+    outlined = [box for box in unbound if _sent(box.coco_polygon) and box.coco_polygon]
+    sides = derived.boxes_from_polygons([box.coco_polygon or () for box in outlined]).tolist()
+    found = list(zip(outlined, sides, strict=True))
+    for box in unbound:
+        if _sent(box.segmentation_mask) and not box.coco_polygon:
+            side = derived.box_from_mask(box.segmentation_mask)
+            if side is not None:
+                found.append((box, list(map(float, side))))
+    for box, (top, left, height, width) in found:
+        box.top, box.left, box.height, box.width = top, left, height, width
 
 
 def vectors_of(

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from itertools import chain, repeat
+from operator import attrgetter, is_
 from typing import Any
 
 import msgspec
@@ -71,19 +72,30 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
 def _values(items: Sequence[Any], name: str) -> list[Any] | None:
     """The attribute of each item, None where absent; None when all are absent."""
     values = list(map(attrgetter(name), items))
-    absent = values.count(UNSET)
+    absent = sum(map(is_, values, repeat(UNSET)))
     if absent == len(values):
         return None
     return [None if value is UNSET else value for value in values] if absent else values
 
 
+def _column(items: Sequence[Any], name: str, type_: pa.DataType) -> pa.Array | None:
+    """The attribute of each item as an array, null where absent; None when all are absent."""
+    values = list(map(attrgetter(name), items))
+    if values[0] is UNSET:
+        if values.count(UNSET) == len(values):
+            return None
+    else:
+        # Comparing every value with UNSET costs more than to find out while converting.
+        try:
+            return pa.array(values, type_)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            pass
+    return pa.array([None if value is UNSET else value for value in values], type_)
+
+
 def _scalars(table: str, items: Sequence[Any]) -> dict[str, pa.Array]:
-    columns = {}
-    for name, type_ in _COLUMNS[table].items():
-        values = _values(items, name)
-        if values is not None:
-            columns[name] = pa.array(values, type_)
-    return columns
+    columns = {name: _column(items, name, type_) for name, type_ in _COLUMNS[table].items()}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def _json(values: Iterable[Any]) -> pa.Array:
@@ -150,11 +162,13 @@ def attachment_rows(
         names = [item.model_name or "" for item in items]  # type: ignore[union-attr]
         columns["model_name"] = pa.array(names, _STRING)
     _add_masks(columns, items, "segmentation_class_mask", existing)
-    for item in items:
-        mask = item.segmentation_class_mask
-        if mask is not UNSET and mask is not None:
+    for item, mask in zip(items, _values(items, "segmentation_class_mask") or (), strict=False):
+        if mask is not None:
             names = item.class_names or []
-            item.metrics = {**(item.metrics or {}), "distribution": mask_distribution(mask, names)}
+            item.metrics = {
+                **(item.metrics or {}),
+                "distribution": dict(mask_distribution(mask, names)),
+            }
     _add_metrics(columns, items)
     return pa.table(columns)
 
@@ -172,6 +186,9 @@ def _add_masks(
     existing: Sequence[Existing] | None,
 ) -> None:
     plain, resized = f"encoded_{name}", f"encoded_resized_{name}"
+    masks = _values(items, name)
+    if masks is None and existing is None:
+        return
     texts: list[tuple[str | None, str | None]] = []
     for index, mask in enumerate(map(attrgetter(name), items)):
         before = existing[index] if existing else None
@@ -199,16 +216,12 @@ def children_rows(
     """
     tables: Tables = {}
     for table in ("bboxes", "lanes", "completions"):
-        children: list[Any] = []
-        owners: list[int] = []
-        for index, own in enumerate(map(attrgetter(table), items)):
-            if own:
-                children.extend(own)
-                owners.extend([index] * len(own))
+        lists = [own or () for own in _values(items, table) or ()]
+        children = list(chain.from_iterable(lists))
         if not children:
             continue
         before = [(existing or {}).get(child.id or "") for child in children]
-        owner = pa.array(owners)
+        owner = pa.array(np.repeat(np.arange(len(items)), list(map(len, lists))))
         columns = {
             "id": _child_ids(children),
             "datapoint": datapoints.take(owner),

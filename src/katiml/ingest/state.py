@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -167,11 +168,16 @@ def update(transaction: ScopedTransaction, state: State) -> None:
 
 
 def write_rejected(
-    transaction: ScopedTransaction, upload: str, source: str, rejected: list[Rejected]
+    transaction: ScopedTransaction,
+    upload: str,
+    source: str,
+    rejected: list[Rejected],
+    text_of: Callable[[int], str],
 ) -> None:
-    """Keep rejected records with where they stood and why."""
+    """Keep rejected records with where they stood and why; `text_of(line)` is what was sent."""
     if not rejected:
         return
+    rejected = sorted(rejected, key=attrgetter("line"))
     transaction.append(
         "rejected_records",
         pa.table(
@@ -182,7 +188,7 @@ def write_rejected(
                 "line": pa.array([item.line for item in rejected], pa.int64()),
                 "path": pa.array([item.path for item in rejected]),
                 "reason": pa.array([item.reason for item in rejected]),
-                "record": pa.array([item.record for item in rejected]),
+                "record": pa.array([item.record or text_of(item.line) for item in rejected]),
             }
         ),
     )

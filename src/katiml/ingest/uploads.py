@@ -7,6 +7,7 @@ takes an interrupted upload over goes on exactly where it stopped.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,12 +31,13 @@ from katiml.ingest.state import (
     write_batch,
     write_rejected,
 )
-from katiml.ingest.worker import adopt, begin, worker_name
+from katiml.ingest.worker import adopt, begin, join, worker_name
 from katiml.records import parse_objects
+from katiml.records.parse import MAX_REJECTED_TEXT
 from katiml.store.ids import uuid7_strings
 from katiml.store.scope import Scope, ScopedTransaction
 
-__all__ = ["Upload", "get_upload", "ingest", "list_uploads"]
+__all__ = ["Upload", "get_upload", "ingest", "ingest_records", "list_uploads"]
 
 # Records of one transaction when they come as Python objects.
 _OBJECTS = 5_000
@@ -132,7 +134,8 @@ class Upload:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"upload {self.id} has not finished within {timeout} s")
             adopt(self._scope, self._state)
-            time.sleep(pause)
+            if not join(self.id, pause):
+                time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
         if on_progress:
             on_progress(self)
@@ -185,10 +188,8 @@ def ingest(
     Raises InvalidSource, Forbidden or InvalidInput where nothing can be begun. Wrong records do not
     raise: see `Upload.rejected`.
     """
-    if idempotency_key is not None and not 0 < len(idempotency_key) <= _MAX_KEY:
-        raise InvalidInput(f"an idempotency key has 1 to {_MAX_KEY} characters")
+    state = _new_state(idempotency_key)
     allowed = private_urls_allowed() if allow_private is None else allow_private
-    state = State(id=uuid7_strings(1)[0], idempotency_key=idempotency_key)
     if isinstance(source, Mapping):
         source = [source]
     if isinstance(source, bytes | bytearray | memoryview) or hasattr(source, "read"):
@@ -219,10 +220,13 @@ def ingest_records(
 
     Whatever an item is, it is taken as a record: a string is a wrong record, never a path.
     """
+    return _ingest_inline(scope, _new_state(idempotency_key), iter(records))
+
+
+def _new_state(idempotency_key: str | None) -> State:
     if idempotency_key is not None and not 0 < len(idempotency_key) <= _MAX_KEY:
         raise InvalidInput(f"an idempotency key has 1 to {_MAX_KEY} characters")
-    state = State(id=uuid7_strings(1)[0], idempotency_key=idempotency_key)
-    return _ingest_inline(scope, state, iter(records))
+    return State(id=uuid7_strings(1)[0], idempotency_key=idempotency_key)
 
 
 def _checked(item: Any, *, trusted: bool, allow_private: bool) -> Source:
@@ -236,12 +240,18 @@ def _ingest_inline(scope: Scope, state: State, items: Iterator[Any]) -> Upload:
     state.worker = worker_name()
     chunk = list(islice(items, _OBJECTS))
     is_first = True
-    while True:
-        following = list(islice(items, _OBJECTS))
-        known, state = _write_chunk(scope, state, chunk, is_first, is_last=not following)
-        if known is not None or not following:
-            return Upload(scope, known or state)
-        chunk, is_first = following, False
+    try:
+        while True:
+            following = list(islice(items, _OBJECTS))
+            known, state = _write_chunk(scope, state, chunk, is_first, is_last=not following)
+            if known is not None or not following:
+                return Upload(scope, known or state)
+            chunk, is_first = following, False
+    except BaseException as error:
+        if not is_first:
+            state.finish(InvalidInput(f"the records ended early: {type(error).__name__}: {error}"))
+            scope.transact(lambda transaction: update(transaction, state))
+        raise
 
 
 def _write_chunk(
@@ -249,11 +259,15 @@ def _write_chunk(
 ) -> tuple[State | None, State]:
     batch = prepare(parse_objects(chunk, state.records_read + 1), scope.organization_id)
 
+    def text_of(number: int) -> str:
+        item = chunk[number - state.records_read - 1]
+        return json.dumps(item, default=str, skipkeys=True)[:MAX_REJECTED_TEXT]
+
     def write(transaction: ScopedTransaction, outcome: Outcome) -> State:
         written = counted(state, len(chunk), outcome)
         if is_last:
             written.finish()
-        write_rejected(transaction, state.id, "records", outcome.rejected)
+        write_rejected(transaction, state.id, "records", outcome.rejected, text_of)
         (insert if is_first else update)(transaction, written)
         return written
 

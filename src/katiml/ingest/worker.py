@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from katiml.errors import KatiMLError
-from katiml.ingest.batch import Batch, Outcome, prepare
+from katiml.ingest.batch import Batch, Outcome, merged, prepare
 from katiml.ingest.locations import open_location
 from katiml.ingest.sources import Block, Meter, read_blocks
 from katiml.ingest.state import (
@@ -27,11 +29,15 @@ from katiml.ingest.state import (
     write_rejected,
 )
 from katiml.records import Parsed, Rejected, parse_lines, parse_objects
+from katiml.records.parse import MAX_REJECTED_TEXT, no_garbage_collection
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
 
-__all__ = ["adopt", "begin", "finish_uploads", "resume_uploads", "worker_name"]
+__all__ = ["adopt", "begin", "finish_uploads", "join", "resume_uploads", "worker_name"]
 
+# A transaction this large is written straight into finished row groups, not through the log.
+_BATCH_RECORDS = 122_880
+_BATCH_BYTES = 48 << 20
 _HEARTBEAT_SECONDS = 15.0
 # Another machine's upload is taken over when it has been silent for this long.
 _SILENT_SECONDS = 120.0
@@ -58,6 +64,14 @@ def begin(scope: Scope, state: State) -> State:
 _running: dict[str, tuple[threading.Thread, Store]] = {}
 _running_lock = threading.Lock()
 _slots = threading.BoundedSemaphore(2)
+
+
+def join(upload_id: str, timeout: float) -> bool:
+    """Wait for an upload of this process, at most `timeout` seconds; False for any other."""
+    own = _running.get(upload_id)
+    if own is not None:
+        own[0].join(timeout)
+    return own is not None
 
 
 def worker_name() -> str:
@@ -93,7 +107,7 @@ def resume_uploads(scope: Scope) -> int:
 
 def adopt(scope: Scope, seen: State) -> bool:
     """Go on with an upload whose process is gone."""
-    if seen.id in _running or not seen.sources or not _is_abandoned(scope, seen):
+    if seen.id in _running or not _is_abandoned(scope, seen):
         return False
 
     def work(transaction: ScopedTransaction) -> State | None:
@@ -104,11 +118,14 @@ def adopt(scope: Scope, seen: State) -> bool:
         if state is None or state.status != RUNNING or state.worker != seen.worker:
             return None
         state.worker = worker_name()
+        if not state.sources:
+            # Records sent inline are with the process that is gone.
+            state.finish(KatiMLError("the process that sent the records ended early"))
         update(transaction, state)
         return state
 
     state = scope.transact(work)
-    if state is None:
+    if state is None or state.status in FINISHED:
         return False
     _start(scope, state, daemon=True)
     return True
@@ -200,28 +217,60 @@ def _read_sources(scope: Scope, state: State) -> State:
     return state
 
 
+@dataclass
+class _Pending:
+    """Blocks that wait to be written in one transaction."""
+
+    batches: list[Batch] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    read: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return (
+            sum(batch.new_datapoints for batch in self.batches) >= _BATCH_RECORDS
+            or sum(batch.size for batch in self.batches) >= _BATCH_BYTES
+            or any(batch.waves for batch in self.batches)
+        )
+
+    def text_of(self, line: int) -> str:
+        """What was sent on a line, cut to what is kept of rejected records."""
+        block = next((own for own in self.blocks if own.first <= line < own.after), None)
+        if block is None or block.dropped:
+            return ""
+        if block.items is not None:
+            return json.dumps(block.items[line - block.first], default=str)[:MAX_REJECTED_TEXT]
+        text = block.text.split(b"\n")[line - block.first]
+        return text.decode(errors="replace")[:MAX_REJECTED_TEXT]
+
+
 def _read_source(scope: Scope, state: State, source: Source, meter: Meter) -> State:
-    """Parse one block while the one before is written."""
+    """Parse while what was parsed before is written."""
     before = state.bytes_read if state.source_position == 0 else 0
     with ThreadPoolExecutor(1, "upload-writer") as writer:
-        pending: Future[State] | None = None
+        writing: Future[State] | None = None
+        pending = _Pending()
         for block in read_blocks(meter):
             part = _window(block, source, state.source_position)
             if part is None:
                 continue
-            read, parsed = _parse(part)
-            batch = prepare(parsed, scope.organization_id)
-            position = block.after - 1
-            bytes_read = before + meter.bytes_read
-            if pending is not None:
-                state = pending.result()
-            pending = writer.submit(
-                _write_block, scope, state, source, batch, read, position, bytes_read
-            )
-            if source.last is not None and position >= source.last:
+            with no_garbage_collection():
+                read, parsed = _parse(part)
+                pending.batches.append(prepare(parsed, scope.organization_id))
+                del parsed
+            pending.blocks.append(part)
+            pending.read += read
+            ended = source.last is not None and block.after > source.last
+            if pending.is_full or ended:
+                state = writing.result() if writing else state
+                done = before + meter.bytes_read
+                writing = writer.submit(_write, scope, state, source, pending, done)
+                pending = _Pending()
+            if ended:
                 break
-        if pending is not None:
-            state = pending.result()
+        state = writing.result() if writing else state
+        if pending.batches:
+            state = _write(scope, state, source, pending, before + meter.bytes_read)
     return state
 
 
@@ -248,21 +297,13 @@ def _parse(block: Block) -> tuple[int, Parsed]:
     return len(parsed.lines) + len(parsed.rejected), parsed
 
 
-def _write_block(
-    scope: Scope,
-    state: State,
-    source: Source,
-    batch: Batch,
-    read: int,
-    position: int,
-    bytes_read: int,
-) -> State:
+def _write(scope: Scope, state: State, source: Source, pending: _Pending, bytes_read: int) -> State:
     def write(transaction: ScopedTransaction, outcome: Outcome) -> State:
-        written = counted(state, read, outcome)
-        written.source_position = position
+        written = counted(state, pending.read, outcome)
+        written.source_position = pending.blocks[-1].after - 1
         written.bytes_read = bytes_read
-        write_rejected(transaction, state.id, source.location, outcome.rejected)
+        write_rejected(transaction, state.id, source.location, outcome.rejected, pending.text_of)
         update(transaction, written)
         return written
 
-    return write_batch(scope, batch, state, write)[1]
+    return write_batch(scope, merged(pending.batches), state, write)[1]

@@ -79,7 +79,7 @@ def to_vector(value: Any, dimensions: tuple[int, ...]) -> NDArray[np.floating] |
     >>> to_vector([1, 2], (1,))
     array([1., 2.], dtype=float32)
     """
-    if type(value) is list and 1 in dimensions:
+    if type(value) is list and value and 1 in dimensions:
         vector = _flat_vector(value)
         if vector is not None:
             return vector

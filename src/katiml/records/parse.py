@@ -71,7 +71,7 @@ def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     block = block.removesuffix(b"\n")
     parsed = Parsed()
-    with _no_garbage_collection(), np.errstate(over="ignore"):
+    with no_garbage_collection(), np.errstate(over="ignore"):
         records = _decode_block(block)
         dropped: set[int] = set()
         failed = _complete_all(records)
@@ -162,7 +162,7 @@ def parse_objects(objects: Sequence[Any], first: int = 1) -> Parsed:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     # Every few hundred new lists the collector would walk all records decoded so far: 2 to 5 times
     # the time of decoding, to find nothing, since records hold no cycles.
     if not gc.isenabled():
