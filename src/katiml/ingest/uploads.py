@@ -133,10 +133,12 @@ class Upload:
                 on_progress(self)
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"upload {self.id} has not finished within {timeout} s")
-            adopt(self._scope, self._state)
             if not join(self.id, pause):
+                adopt(self._scope, self._state)
                 time.sleep(pause)
             pause = min(pause * 1.5, 0.5)
+        # Its last step, clearing up, comes after its last state.
+        join(self.id, 10)
         if on_progress:
             on_progress(self)
         return self

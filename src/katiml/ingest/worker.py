@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from katiml.ingest.batch import Batch, Outcome, merged, prepare
 from katiml.ingest.locations import open_location
 from katiml.ingest.sources import Block, Meter, read_blocks
 from katiml.ingest.state import (
+    FINISHED,
     RUNNING,
     SUCCEEDED,
     Source,
@@ -63,11 +64,18 @@ def begin(scope: Scope, state: State) -> State:
 # The uploads that this process is working on, and the lake of each.
 _running: dict[str, tuple[threading.Thread, Store]] = {}
 _running_lock = threading.Lock()
+# Why an upload of this process stopped without its state saying so.
+_faults: dict[str, KatiMLError] = {}
 _slots = threading.BoundedSemaphore(2)
 
 
 def join(upload_id: str, timeout: float) -> bool:
-    """Wait for an upload of this process, at most `timeout` seconds; False for any other."""
+    """Wait for an upload of this process, at most `timeout` seconds; False for any other.
+
+    Raises what stopped it where its state could not be written.
+    """
+    if upload_id in _faults:
+        raise _faults.pop(upload_id)
     own = _running.get(upload_id)
     if own is not None:
         own[0].join(timeout)
@@ -135,14 +143,10 @@ def _is_abandoned(scope: Scope, state: State) -> bool:
     host, _, process = (state.worker or ":0").rpartition(":")
     if host == socket.gethostname():
         if int(process) == os.getpid():
-            return state.id not in _running
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
+            return bool(state.sources)
+        if not _is_alive(int(process)):
             return True
-        except PermissionError:
-            return False
-        return False
+    # The same number may by now be another process: only a worker's heart beats.
     silent = scope.query(
         "SELECT date_diff('second', updated_at, now()) AS seconds FROM {uploads} "
         "WHERE id = $id::UUID",
@@ -151,10 +155,23 @@ def _is_abandoned(scope: Scope, state: State) -> bool:
     return bool(silent) and silent[0]["seconds"] > _SILENT_SECONDS
 
 
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _run(scope: Scope, state: State) -> None:
     try:
         with _slots:
             _work(scope, state)
+    except KatiMLError as failure:
+        # Not even the failure could be written: who waits is told.
+        _faults[state.id] = failure
     finally:
         with _running_lock:
             _running.pop(state.id, None)
@@ -188,11 +205,13 @@ def _work(scope: Scope, state: State) -> None:
 
 def _beat(scope: Scope, upload_id: str, stop: threading.Event) -> None:
     while not stop.wait(_HEARTBEAT_SECONDS):
-        scope.transact(
-            lambda transaction: transaction.update(
-                "uploads", "updated_at = now()", "id = $id::UUID", {"id": upload_id}
+        # A beat that is missed is no harm; what stops the lake stops the upload itself.
+        with suppress(KatiMLError):
+            scope.transact(
+                lambda transaction: transaction.update(
+                    "uploads", "updated_at = now()", "id = $id::UUID", {"id": upload_id}
+                )
             )
-        )
 
 
 def _read_sources(scope: Scope, state: State) -> State:
