@@ -9,20 +9,25 @@ from urllib.parse import urlsplit
 
 import duckdb
 
-from katiml.errors import StoreError
 from katiml.store.engine import Backend, Engine, EngineTransaction, new_instance
 from katiml.store.extras import cloud_extra
-from katiml.store.failures import Lost, translated
+from katiml.store.failures import Interfered, Lost, translated, unreachable
 from katiml.store.homes import Home, keep_for_ever
 from katiml.store.location import DuckLakeLocation
 from katiml.store.migrations import prepare
+from katiml.store.pauses import Pauses
 from katiml.store.sql import sql_string
 
 __all__ = ["DuckLakeEngine", "DuckLakeHome", "open_engine"]
 
 # DuckLake itself repeats commits that only raced for a snapshot number; with many writers its own
 # default of 10 tries is not enough.
-_SETTINGS = ("ducklake_max_retry_count = 100", "ducklake_retry_wait_ms = 10")
+# A thread that tends idle connections would be missing in a forked child, whose end then hangs.
+_SETTINGS = (
+    "ducklake_max_retry_count = 100",
+    "ducklake_retry_wait_ms = 10",
+    "pg_pool_enable_reaper_thread = false",
+)
 
 
 class DuckLakeEngine(Engine):
@@ -54,6 +59,15 @@ def open_engine(location: DuckLakeLocation) -> DuckLakeEngine:
 
     Raises MissingExtra without `katiml[cloud]`, StoreError where PostgreSQL does not answer.
     """
+    pauses = Pauses(location.place)
+    while True:
+        try:
+            return _open_engine(location)
+        except Interfered as error:  # another process makes or upgrades the same lake
+            pauses.pause(error)
+
+
+def _open_engine(location: DuckLakeLocation) -> DuckLakeEngine:
     remote = "://" in location.data_path
     connection = new_instance(
         os.path.join(tempfile.gettempdir(), f"katiml-{os.getpid()}"),
@@ -124,10 +138,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, location: DuckLakeLocation) -
                 f"METADATA_SCHEMA {sql_string(location.metadata_schema)})"
             )
     except Lost as error:
-        raise StoreError(
-            f"PostgreSQL at {location.place} does not answer: {error}",
-            hint="start it, or correct host, port, user and password in the URL of the lake",
-        ) from error
+        raise unreachable(location.place, error) from error
 
 
 class DuckLakeHome(Home):

@@ -23,7 +23,7 @@ from katiml.errors import (
     StoreError,
 )
 
-__all__ = ["Interfered", "Locked", "Lost", "redact", "translate", "translated"]
+__all__ = ["Interfered", "Locked", "Lost", "redact", "translate", "translated", "unreachable"]
 
 
 class Interfered(Exception):
@@ -50,6 +50,7 @@ _CONFLICT = re.compile(r"conflict|serializ|deadlock detected", re.IGNORECASE)
 _DISCONNECTED = re.compile(
     r"server closed the connection|connection (?:refused|reset|timed out|not open|to server)"
     r"|terminating connection|could not connect|no connection to the server|broken pipe"
+    r"|password authentication failed|no pg_hba|database .* does not exist"
     r"|unable to connect|SSL SYSCALL|could not translate host|the database system is",
     re.IGNORECASE,
 )
@@ -123,6 +124,8 @@ def _translate_duckdb(error: duckdb.Error, place: str) -> Exception:
         )
     if isinstance(error, duckdb.InterruptException):
         return LakeBusy("the statement was interrupted", hint="run it again")
+    if "Failed to initialize DuckLake" in text and "already exists" in text:
+        return Interfered(text)
     if isinstance(error, _INPUT_ERRORS):
         return InvalidInput(text)
     return StoreError(f"the lake at {place} cannot be used: {text}")
@@ -142,6 +145,14 @@ def _by_text(error: duckdb.Error, text: str, place: str) -> Exception | None:
     if isinstance(error, duckdb.IOException) and _READ_ONLY.search(text):
         return _read_only(place)
     return None
+
+
+def unreachable(place: str, error: Exception) -> StoreError:
+    """The lake's server cannot be talked to, and what to do about it."""
+    return StoreError(
+        f"the server of the lake at {place} does not answer: {error}",
+        hint="start it, or correct host, port, user, password and database in the URL",
+    )
 
 
 def _full(place: str) -> StorageFull:

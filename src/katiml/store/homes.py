@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import hashlib
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -91,7 +92,11 @@ def release_home(home: Home) -> None:
 
 
 def _key(location: FolderLocation | DuckLakeLocation) -> str:
-    return location.url if isinstance(location, FolderLocation) else repr((location, location.dsn))
+    if isinstance(location, FolderLocation):
+        return location.url
+    # Two passwords are two homes; neither is kept in the key.
+    secret = hashlib.sha256(f"{location.dsn}\0{location.metadata_schema}".encode()).hexdigest()
+    return f"{location.url} {secret}"
 
 
 def _new_home(location: FolderLocation | DuckLakeLocation) -> Home:

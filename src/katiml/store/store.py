@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,12 +11,13 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from katiml.errors import Conflict, KatiMLError, LakeBusy
+from katiml.errors import Conflict
 from katiml.store.engine import BackendTransaction
 from katiml.store.failures import Interfered, Lost
 from katiml.store.homes import Home, acquire_home, release_home
 from katiml.store.location import locate
 from katiml.store.objects import Objects
+from katiml.store.pauses import Pauses
 
 __all__ = ["Store", "Transaction", "open_store"]
 
@@ -27,9 +26,6 @@ _NOTHING: Mapping[str, Any] = {}
 # Row numbers are taken from the lake this many at a time, so that single-record transactions do
 # not pay for a second one. What a process leaves unused stays unused.
 _ROW_BLOCK = 1024
-# A transaction that meets a conflict is tried again for this long before Conflict is raised.
-_RETRY_SECONDS = 600.0
-_LONGEST_PAUSE = 2.0
 
 
 def open_store(url: str | os.PathLike[str] | None = None) -> Store:
@@ -142,7 +138,7 @@ class Store:
 
     def _transact(self, home: Home, work: Callable[[Transaction], T]) -> T:
         token = str(uuid4())
-        pauses = _Pauses(self.url)
+        pauses = Pauses(self.url)
         alone = False
         while True:
             committing = False
@@ -164,7 +160,7 @@ class Store:
                 pauses.pause(failure)
 
     def _again(self, ask: Callable[[], T]) -> T:
-        pauses = _Pauses(self.url)
+        pauses = Pauses(self.url)
         while True:
             try:
                 return ask()
@@ -192,25 +188,3 @@ def _take_rows(transaction: Transaction, size: int) -> int:
         "UPDATE lake.counters SET value = value + $size WHERE name = 'rows'", {"size": size}
     )
     return int(taken.column(0)[0].as_py())
-
-
-class _Pauses:
-    """Waits between tries: each about twice as long as the one before, with jitter."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._deadline = time.monotonic() + _RETRY_SECONDS
-        self._next = 0.005
-
-    def pause(self, failure: Exception) -> None:
-        if time.monotonic() > self._deadline:
-            raise _gave_up(self._url, failure) from failure
-        time.sleep(self._next * random.uniform(0.5, 1.5))  # noqa: S311
-        self._next = min(self._next * 1.7, _LONGEST_PAUSE)
-
-
-def _gave_up(url: str, failure: Exception) -> KatiMLError:
-    return LakeBusy(
-        f"the lake {url} did not answer for {_RETRY_SECONDS:.0f} s: {failure}",
-        hint="try again; if it stays so, look at the process or server that holds it",
-    )
