@@ -276,7 +276,9 @@ def test_count(filled: Run) -> None:
         ("text IS NULL", ("text", "is", None)),
         ("text is not null", ("text", "is not", None)),
         ("type in IMAGE, TEXT", ("type", "in", ["IMAGE", "TEXT"])),
-        ("type NOT  IN ['IMAGE']", ("type", "not in", ["['IMAGE']"])),
+        ("type NOT  IN IMAGE", ("type", "not in", ["IMAGE"])),
+        ("id in [1]", ("id", "in", [1])),
+        ("text ~ ^a.*b$", ("text", "~", "^a.*b$")),
         ('type in ["IMAGE"]', ("type", "in", ["IMAGE"])),
         ("metadata.width between 1,2", ("metadata.width", "between", [1, 2])),
         ("text like 12%", ("text", "like", "12%")),
@@ -291,7 +293,9 @@ def test_typed_filters(typed: str, expected: tuple[str, str, Any]) -> None:
     assert (condition["left"], condition["op"], condition["right"]) == expected
 
 
-@pytest.mark.parametrize("typed", ["", "tags.name", "= 3", "tags.name =", "type in", "a b c"])
+@pytest.mark.parametrize(
+    "typed", ["", "tags.name", "= 3", "tags.name =", "type in", "a b c", "type in ['IMAGE']"]
+)
 def test_what_is_not_a_filter(typed: str) -> None:
     with pytest.raises(InvalidFilter):
         parse_filter(typed)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pyarrow as pa
 
 import katiml
 from katiml.errors import InvalidSource, MissingExtra
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console, RenderableType
     from rich.text import Text
 
@@ -176,65 +176,61 @@ def _folder(lake_url: str | None) -> Path:
     return folder
 
 
-# -- what the demo asks, each question shown as the code that asks it ------------------------
+# -- what the demo asks: each question is shown as the code that is then run ----------------
+
+_TRAIN = """train = [
+    {"left": "tags.name", "op": "=", "right": "split"},
+    {"left": "tags.value", "op": "=", "right": "train"},
+]"""
+_POOL = _TRAIN.replace("train", "pool")
+_EIGHTS = 'eights = [*train, {"left": "groundtruths.class_name", "op": "=", "right": "8"}]'
+_SELECT = """lake.datapoints.select(
+    eights,
+    fields=["metadata.uri", "groundtruths.class_name", "predictions.confidence"],
+    limit=3,
+)"""
+_RANK = """lake.predictions.select(
+    pool,
+    fields=["datapoint", "class_name", "confidence", "metrics.entropy"],
+    order_by="metrics.entropy",
+    desc=True,
+)"""
 
 
 def _upload(console: Console, lake: Lake, records: Path) -> None:
     from katiml.cli.progress import follow
 
-    _code(console, f"upload = lake.ingest({str(records)!r})")
-    upload = follow(lake.ingest(records), "upload", console)
-    if upload.error or upload.rejected:
-        raise InvalidSource(f"the demo's records did not land: {upload.error or upload.rejected}")
+    upload = _run(console, {"lake": lake}, f'lake.ingest("{records.as_posix()}")')
+    follow(upload, "upload", console)
+    if upload.status != "SUCCEEDED" or upload.counts["rejected"]:
+        raise InvalidSource(f"the demo's records did not land: {upload.error or upload.counts}")
     landed, duration = upload.counts["landed"], upload.duration
     console.print(f"{upload.status}: {landed:,} records, {landed / duration:,.0f} a second\n")
 
 
 def _ask(console: Console, lake: Lake) -> None:
     """Filters, counts and distributions."""
-    train = _tag("split", "train")
-    _code(console, f"train = {train}", "lake.datapoints.count(), lake.datapoints.count(train)")
-    with _answer(console):
-        counts = lake.datapoints.count(), lake.datapoints.count(train)
-    console.print(f"{counts}\n")
-
-    eights = [*train, {"left": "groundtruths.class_name", "op": "=", "right": "8"}]
-    fields = ["id", "metadata.uri", "groundtruths.class_name", "predictions.confidence"]
-    _code(console, f"eights = [*train, {eights[-1]}]")
-    _code(console, f"lake.datapoints.select(eights, {fields}, limit=3)")
-    with _answer(console):
-        rows = lake.datapoints.select(eights, fields, limit=3, form="arrow")
-    console.print(_table(rows))
-
-    _code(console, "lake.predictions.distribution()")
-    with _answer(console):
-        classes = lake.predictions.distribution()
-    console.print(_bars(classes))
-    _code(console, 'lake.predictions.distribution("metrics.entropy")')
-    with _answer(console):
-        entropies = lake.predictions.distribution("metrics.entropy")
-    console.print(_bars(entropies))
+    names: dict[str, Any] = {"lake": lake}
+    _run(console, names, _TRAIN)
+    counts = _run(console, names, "lake.datapoints.count(), lake.datapoints.count(train)")
+    console.print(counts, "")
+    _run(console, names, _EIGHTS)
+    console.print(_table(_run(console, names, _SELECT)), "")
+    console.print(_bars(_run(console, names, "lake.predictions.distribution()")), "")
+    entropies = _run(console, names, 'lake.predictions.distribution("metrics.entropy")')
+    console.print(_bars(entropies), "")
 
 
 def _doubts(console: Console, lake: Lake, truth: dict[str, int]) -> None:
     """What the model is least sure of in the pool, and whether that is where it is wrong."""
-    pool = _tag("split", "pool")
-    fields = ["datapoint", "class_name", "confidence", "metrics.entropy"]
-    _code(
-        console,
-        f"pool = {pool}",
-        f"lake.predictions.select(pool, {fields}, order_by='metrics.entropy', desc=True)",
-    )
-    with _answer(console):
-        ranked = lake.predictions.select(
-            pool, fields, order_by="metrics.entropy", desc=True, form="arrow"
-        )
-    found = lake.datapoints.select(pool, ["id", "metadata.uri"], form="arrow")
-    uri_of = dict(zip(found["id"].to_pylist(), found["metadata.uri"].to_pylist(), strict=True))
-    guesses = [{**row, "uri": uri_of[row["datapoint"]]} for row in ranked.to_pylist()]
-    console.print(f"Most uncertain of {len(guesses):,}, and what the model takes them for:")
-    console.print(_pictures(console, guesses[:_PICTURES]))
-    right = np.array([str(truth[guess["uri"]]) == guess["class_name"] for guess in guesses])
+    names: dict[str, Any] = {"lake": lake}
+    _run(console, names, _POOL)
+    ranked = _run(console, names, _RANK)
+    images = lake.datapoints.select(names["pool"], ["id", "metadata.uri"])
+    ranked = ranked.merge(images, left_on="datapoint", right_on="id")
+    console.print(f"The most uncertain of {len(ranked):,}, and what the model takes them for:\n")
+    console.print(_pictures(console, ranked.head(_PICTURES)))
+    right = ranked["metadata.uri"].map(truth).astype(str) == ranked["class_name"]
     console.print(
         f"\nThe model is right on [bold]{right[:_DOUBTS].mean():.0%}[/] of the {_DOUBTS} digits it"
         f" is least sure of, and on [bold]{right[_DOUBTS:].mean():.0%}[/] of the others:"
@@ -257,9 +253,18 @@ def _what_next(console: Console, url: str) -> None:
 # -- how answers look ------------------------------------------------------------------------
 
 
-def _code(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(f">>> {line}", style="cyan", markup=False, soft_wrap=True)
+def _run(console: Console, names: dict[str, Any], code: str) -> Any:
+    """Show some code, run it, and say how long it took if it asked the lake."""
+    for number, line in enumerate(code.splitlines()):
+        prompt = "..." if number else ">>>"
+        console.print(f"{prompt} {line}", style="cyan", markup=False, soft_wrap=True)
+    if "lake." not in code:
+        exec(code, names)  # noqa: S102  the texts are those of this module
+        return None
+    start = time.perf_counter()
+    answer = eval(code, names)  # noqa: S307
+    console.print(f"{(time.perf_counter() - start) * 1000:.0f} ms", style="dim")
+    return answer
 
 
 @contextmanager
@@ -269,44 +274,40 @@ def _step(console: Console, what: str) -> Iterator[None]:
     console.print(f"  {what} [dim]{time.perf_counter() - start:.1f} s[/]", soft_wrap=True)
 
 
-@contextmanager
-def _answer(console: Console) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    console.print(f"{(time.perf_counter() - start) * 1000:.0f} ms", style="dim")
-
-
-def _table(rows: pa.Table) -> RenderableType:
+def _table(rows: pd.DataFrame) -> RenderableType:
     from katiml.cli.output import table_of
 
-    return table_of(rows)
+    return table_of(
+        [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    )
 
 
-def _bars(counts: Any) -> RenderableType:
+def _bars(counts: pd.DataFrame) -> RenderableType:
     """A distribution as bars, the longest 40 characters."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right")
-    most = max(counts.values(), default=1)
-    for name, count in counts.items():
-        table.add_row(str(name), f"[blue]{'█' * round(40 * count / most)}[/] {count:,}")
+    most = counts["count"].max()
+    for bucket, count in zip(counts["bucket"], counts["count"], strict=True):
+        table.add_row(str(bucket), f"[blue]{'█' * round(40 * count / most)}[/] {count:,}")
     return table
 
 
-def _pictures(console: Console, guesses: list[dict[str, Any]]) -> RenderableType:
+def _pictures(console: Console, guesses: pd.DataFrame) -> RenderableType:
     """Images side by side, each above what the model takes it for."""
     from PIL import Image
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     images = []
-    for guess in guesses:
-        with Image.open(guess["uri"]) as image:
+    for path in guesses["metadata.uri"]:
+        with Image.open(path) as image:
             images.append(np.asarray(image)[::_SCALE, ::_SCALE])
     colour = console.color_system is not None
     table.add_row(*(picture(image, colour=colour) for image in images))
-    table.add_row(*(f"{guess['class_name']}? {guess['confidence']:.0%}" for guess in guesses))
+    said = zip(guesses["class_name"], guesses["confidence"], strict=True)
+    table.add_row(*(f"{name}? {confidence:.0%}" for name, confidence in said))
     return table
 
 

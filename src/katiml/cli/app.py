@@ -25,7 +25,7 @@ app = typer.Typer(
 
         katiml ingest records.ndjson
 
-        katiml select --filter "tags.name = split" --filter "tags.value = train"
+        katiml select -f "tags.name = split" -f "tags.value = train"
 
     Exit codes: 0 done, 1 an error, 2 wrong usage.
     """,

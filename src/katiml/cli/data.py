@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 import pyarrow as pa
 import typer
 
 from katiml.cli import output
+from katiml.cli.files import format_of, write_rows, write_stream
 from katiml.cli.filters import parse_filters
 from katiml.cli.options import (
     DescOption,
@@ -60,12 +62,12 @@ def select(
 
         katiml select --filter "tags.name = split" --filter "tags.value = train"
 
-        katiml select predictions -f "metrics.entropy > 0.5" --order-by metrics.entropy --desc -n 10
+        katiml select predictions --order-by metrics.entropy --desc -n 10
 
-        katiml select --fields "id,metadata.uri,groundtruths.*" --output train.parquet
+        katiml select --fields "id,groundtruths.*" --output train.parquet
     """
     if file is not None:
-        output.check_output(file)
+        format_of(file)
     conditions = parse_filters(filter or [], filters)
     collection = _collection(open_lake(context, lake, organization), table)
     columns = [name.strip() for name in fields.split(",")] if fields else None
@@ -77,7 +79,7 @@ def select(
         "limit": limit,
         "offset": offset,
     }
-    if json or (file is not None and output.check_output(file) == ".json"):
+    if json or (file is not None and format_of(file) == ".json"):
         _give_json(collection.select_json(**chosen), file)
     elif file is not None:
         _give_file(file, lambda: collection.select(**chosen, form="batches"))
@@ -127,13 +129,15 @@ def delete(
     lake: LakeOption = None,
     organization: OrganizationOption = None,
 ) -> None:
-    """Delete rows and everything that belongs to them; says how many first, and asks.
+    """Delete rows and what belongs to them.
+
+    Says how many first, and asks.
 
     Examples:
 
         katiml delete predictions --filter "model_name = old"
 
-        katiml delete --filter "tags.name = source" --filter "tags.value = test" --yes
+        katiml delete -f "tags.name = source" -f "tags.value = test" --yes
     """
     conditions = parse_filters(filter or [], filters)
     if not conditions and not everything:
@@ -181,11 +185,11 @@ def sql(
 
     Examples:
 
-        katiml sql "SELECT value, count(*) FROM tags WHERE name = 'split' GROUP BY value"
+        katiml sql "SELECT name, count(*) FROM tags GROUP BY name"
 
         katiml sql "FROM predictions WHERE confidence < 0.5" --output unsure.csv
     """
-    suffix = output.check_output(file) if file is not None else None
+    suffix = format_of(file) if file is not None else None
     text = typer.get_text_stream("stdin").read() if query == "-" else query
     batches = open_lake(context, lake, organization).sql(text, form="batches")
     if json or suffix == ".json":
@@ -194,13 +198,10 @@ def sql(
         _give_file(file, lambda: _reader(batches, limit))
     else:
         shown = _SHOWN if limit is None else limit
-        rows = pa.Table.from_batches(list(_head(batches, shown + 1)), batches.schema)
+        rows = [row for batch in _head(batches, shown + 1) for row in batch.to_pylist()]
         more = f"the first {shown} rows; --limit shows more, --output writes all"
-        output.show_rows(
-            rows.slice(0, shown),
-            note=more if rows.num_rows > shown and limit is None else "",
-            keep_empty=True,
-        )
+        cut = len(rows) > shown and limit is None
+        output.show_rows(rows[:shown], note=more if cut else "", keep_empty=True)
 
 
 def _collection(lake: Lake, table: TableName) -> Collection:
@@ -211,13 +212,12 @@ def _collection(lake: Lake, table: TableName) -> Collection:
 def _show_page(collection: Collection, chosen: dict[str, Any]) -> None:
     """One more row than is shown is asked for: it tells whether there are more."""
     shown = _SHOWN if chosen["limit"] is None else chosen["limit"]
-    rows = collection.select(**{**chosen, "limit": shown + 1}, form="arrow")
-    more = rows.num_rows > shown and chosen["limit"] is None
+    rows = orjson.loads(b"".join(collection.select_json(**{**chosen, "limit": shown + 1})))
     note = ""
-    if more:
+    if len(rows) > shown and chosen["limit"] is None:
         total = collection.count(chosen["filters"])
         note = f"{shown} of {total:,} rows; --limit shows more, --output writes all"
-    output.show_rows(rows.slice(0, shown), note=note)
+    output.show_rows(rows[:shown], note=note)
 
 
 def _give_json(chunks: Iterator[bytes], file: Path | None) -> None:
@@ -225,12 +225,12 @@ def _give_json(chunks: Iterator[bytes], file: Path | None) -> None:
         output.print_chunks(chunks)
         typer.echo()
     else:
-        output.write_stream(file, chunks)
+        write_stream(file, chunks)
         output.messages().print(f"wrote {file}")
 
 
 def _give_file(file: Path, rows: Callable[[], pa.RecordBatchReader]) -> None:
-    number = output.write_file(file, rows())
+    number = write_rows(file, rows())
     output.messages().print(f"wrote {number:,} rows to {file}")
 
 

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import orjson
 
 from katiml.errors import InvalidFilter
-from katiml.query.operators import OPERATORS
 
 __all__ = ["parse_filter", "parse_filters"]
 
 _SYMBOLS = ("!~*", "!~", "!=", "~*", "~", "<>", ">=", "<=", "==", "=", ">", "<")
-# `is null` is read as `is` and then null, as it is typed.
-_WORDS = [name for name in OPERATORS if name[0].isalpha() and not name.endswith("null")]
 _LISTS = {"in", "not in", "between", "not between"}
+_CONSTANTS = {"null", "true", "false"}
 _TEXTS = {"like", "ilike", "similar to", "regexp", "iregexp"}
-_symbol = "|".join(map(re.escape, _SYMBOLS))
-_word = "|".join(name.replace(" ", r"\s+") for name in sorted(_WORDS, key=len, reverse=True))
-_FILTER = re.compile(
-    rf"\s*(?P<left>[^\s=!<>~]+)"
-    rf"(?:\s*(?P<symbol>{_symbol})|\s+(?P<word>{_word})(?=[\s\[]|$))"
-    rf"\s*(?P<right>.*?)\s*",
-    re.IGNORECASE | re.DOTALL,
-)
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    from katiml.query.operators import OPERATORS
+
+    # `is null` is read as `is` and then null, as it is typed.
+    words = [name for name in OPERATORS if name[0].isalpha() and not name.endswith("null")]
+    word = "|".join(name.replace(" ", r"\s+") for name in sorted(words, key=len, reverse=True))
+    symbol = "|".join(map(re.escape, _SYMBOLS))
+    return re.compile(
+        rf"\s*(?P<left>[^\s=!<>~]+)"
+        rf"(?:\s*(?P<symbol>{symbol})|\s+(?P<word>{word})(?=[\s\[]|$))"
+        rf"\s*(?P<right>.*?)\s*",
+        re.IGNORECASE | re.DOTALL,
+    )
 
 
 def parse_filter(text: str) -> dict[str, Any]:
@@ -45,7 +52,7 @@ def parse_filter(text: str) -> dict[str, Any]:
     >>> parse_filter('text = "null"'), parse_filter("text is null")["right"]
     ({'left': 'text', 'op': '=', 'right': 'null'}, None)
     """
-    match = _FILTER.fullmatch(text)
+    match = _pattern().fullmatch(text)
     if match is None:
         raise InvalidFilter(
             f"cannot read the filter {text!r}",
@@ -84,9 +91,20 @@ def _right(operator: str, text: str) -> Any:
     if operator.removeprefix("not ") in _TEXTS or "~" in operator:
         value = _value(text)
         return value if isinstance(value, str) else text
-    if operator in _LISTS and not text.startswith("["):
-        return [_value(part.strip()) for part in text.split(",")]
+    if operator in _LISTS:
+        return _list(text)
+    if operator.startswith("is"):
+        return _value(text.lower() if text.lower() in _CONSTANTS else text)
     return _value(text)
+
+
+def _list(text: str) -> list[Any]:
+    if not text.startswith("["):
+        return [_value(part.strip()) for part in text.split(",")]
+    found = _value(text)
+    if not isinstance(found, list):
+        raise InvalidFilter(f"{text!r} is not a list", hint='write a,b or a JSON list: ["a", "b"]')
+    return found
 
 
 def _value(text: str) -> Any:

@@ -59,7 +59,7 @@ OrganizationOption = Annotated[
     ),
 ]
 TableArgument = Annotated[
-    TableName, typer.Argument(help="What to look at.", metavar="[TABLE]", show_default=True)
+    TableName, typer.Argument(help="What to look at.", metavar="TABLE", show_default=True)
 ]
 FilterOption = Annotated[
     list[str] | None,

@@ -29,7 +29,11 @@ def follow(upload: Upload, label: str, console: Console) -> Upload:
 
         def show(upload: Upload) -> None:
             share = upload.progress
-            known = {} if share is None else {"total": 1.0, "completed": share}
-            bar.update(task, landed=upload.counts["landed"], **known)
+            bar.update(
+                task,
+                total=None if share is None else 1.0,
+                completed=share,
+                landed=upload.counts["landed"],
+            )
 
         return upload.wait(on_progress=show)

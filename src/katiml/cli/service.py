@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 from katiml.cli import output
@@ -14,14 +13,15 @@ from katiml.cli.options import JsonOption, LakeOption, OrganizationOption, open_
 __all__ = ["demo", "keys", "serve", "status", "version"]
 
 keys = typer.Typer(
-    help="API keys of the server: make, list, delete.", no_args_is_help=True, rich_markup_mode=None
+    help="Make, list and delete API keys.", no_args_is_help=True, rich_markup_mode=None
 )
 
 
 def demo(lake: LakeOption = None) -> None:
-    """Real images, a small model and its doubts, in and out of a lake in seconds.
+    """Show KatiML at work on real images.
 
-    Without --lake it works in a lake of its own, ~/.katiml-demo.
+    Handwritten digits and a small classifier's doubts go into a lake and come out. Without
+    --lake it works in a lake of its own, ~/.katiml-demo.
     """
     from katiml.demo import run
 
@@ -85,7 +85,7 @@ def list_keys(
     if json:
         output.print_json(found)
     else:
-        output.show_rows(pa.Table.from_pylist(found))
+        output.show_rows(found)
 
 
 @keys.command("delete")

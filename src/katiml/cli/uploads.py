@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
-import pyarrow as pa
 import typer
 
 from katiml.cli import output
-from katiml.cli.options import JsonOption, LakeOption, LimitOption, OrganizationOption, open_lake
+from katiml.cli.files import write_stream
+from katiml.cli.options import JsonOption, LakeOption, OrganizationOption, open_lake
 from katiml.cli.progress import follow
 from katiml.errors import KatiMLError
 
@@ -26,7 +26,7 @@ __all__ = ["ingest", "uploads"]
 _SHOWN = 10  # rejected records that a table shows
 
 uploads = typer.Typer(
-    help="What was ingested: list, show, wait, and the rejected records.",
+    help="What was ingested, and what was rejected.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -60,10 +60,10 @@ def ingest(
     lake: LakeOption = None,
     organization: OrganizationOption = None,
 ) -> None:
-    """Put records in: newline-delimited JSON, a JSON array or Parquet, plain or compressed.
+    """Put records in, from files and URLs.
 
-    A wrong record is rejected alone, the others land. The exit code is 1 when nothing of a file
-    landed.
+    Newline-delimited JSON, a JSON array or Parquet, plain or compressed. A wrong record
+    is rejected alone, the others land. The exit code is 1 when nothing of a file landed.
 
     Examples:
 
@@ -85,7 +85,7 @@ def ingest(
             output.complain(f"{file}: {error.message}", error.hint)
             failed = True
     if rejected_to is not None:
-        output.write_stream(rejected_to, _as_sent(done))
+        write_stream(rejected_to, _as_sent(done))
     if json:
         output.print_json([upload.to_dict() for upload in done])
     else:
@@ -97,7 +97,9 @@ def ingest(
 @uploads.command("list")
 def list_uploads(
     context: typer.Context,
-    limit: LimitOption = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, metavar="N", help="At most this many.")
+    ] = 20,
     json: JsonOption = False,
     lake: LakeOption = None,
     organization: OrganizationOption = None,
@@ -112,7 +114,7 @@ def list_uploads(
     if json:
         output.print_json([upload.to_dict() for upload in found])
     else:
-        output.show_rows(pa.Table.from_pylist([_line(upload) for upload in found]))
+        output.show_rows([_line(upload) for upload in found])
 
 
 @uploads.command("show")
@@ -168,7 +170,7 @@ def rejected_records(
     if json:
         output.print_json([*_rejected(upload)])
     elif file is not None:
-        output.write_stream(file, _as_sent([upload]))
+        write_stream(file, _as_sent([upload]))
     else:
         output.print_chunks(_as_sent([upload]))
 
@@ -181,7 +183,7 @@ def _ingest_one(lake: Lake, file: str, idempotency_key: str | None) -> Upload:
 
 def _show(done: list[Upload]) -> None:
     if done:
-        output.show_rows(pa.Table.from_pylist([_line(upload) for upload in done]))
+        output.show_rows([_line(upload) for upload in done])
     for upload in done:
         _show_rejected(upload)
 
@@ -203,11 +205,11 @@ def _show_rejected(upload: Upload) -> None:
     if upload.error:
         output.complain(upload.error["message"], upload.error.get("hint"))
     if number:
-        rows = pa.Table.from_pylist([*islice(_rejected(upload), _SHOWN)])
+        rows = list(islice(_rejected(upload), _SHOWN))
         more = "" if number <= _SHOWN else f"the first {_SHOWN} of {number:,}; "
         output.console().print(f"\nrejected by {upload.id}:", style="bold")
         output.show_rows(
-            rows.select(["line", "path", "reason", "record"]),
+            [{name: row[name] for name in ("line", "path", "reason", "record")} for row in rows],
             note=f"{more}`katiml uploads rejected {upload.id}` gives them all",
         )
 
