@@ -105,7 +105,7 @@ class EmbeddedLake:
         """Ingest records; returns (answer, number of records)."""
         del batching  # The embedded lake has one way.
         upload = self.lake.ingest(records)
-        return self._state(upload), upload.counts["read"]
+        return self._answer(upload), upload.counts["read"]
 
     def ingest(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have URLs ingested in the background."""
@@ -113,23 +113,25 @@ class EmbeddedLake:
 
         urls = body.get("urls") or [body["url"]]
         first, last = body.get("offset") or 0, body.get("limit")
-        return self._state(self.lake.ingest([Source(url, first, last) for url in urls]))
+        return self._answer(self.lake.ingest([Source(url, first, last) for url in urls]))
 
     ingest_events = ingest
 
     def stream(self, records: Iterable[Any]) -> dict[str, Any]:
         """Ingest records; they are committed when it returns."""
-        return self._state(self.lake.ingest(records))
+        return self._answer(self.lake.ingest(records))
 
     def execution(self, upload_id: str) -> dict[str, Any]:
         """The state of an upload."""
-        return self._state(self.lake.uploads.get(upload_id))
-
-    @staticmethod
-    def _state(upload: Upload) -> dict[str, Any]:
         from katiml.server.executions import as_execution
 
-        return as_execution(upload)
+        return as_execution(self.lake.uploads.get(upload_id))
+
+    @staticmethod
+    def _answer(upload: Upload) -> dict[str, Any]:
+        from katiml.server.executions import as_answer
+
+        return as_answer(upload)
 
 
 def _arguments(chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,9 @@ def join_on_datapoints(
 
 
 def _by_datapoint(attachments: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    owners = attachments[_column(attachments, "datapoint")] if len(attachments) else []
+    if attachments.empty:
+        return {}
+    owners = attachments[_column(attachments, "datapoint")]
     grouped: dict[str, list[dict[str, Any]]] = {}
     rows = attachments.drop(columns="datapoint", errors="ignore").to_dict("records")
     for owner, row in zip(owners, rows, strict=True):

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
@@ -42,7 +42,7 @@ def request(
     url: str,
     *,
     json: Any = None,
-    content: Callable[[], IO[bytes]] | None = None,
+    content: Callable[[], Any] | None = None,
     files: Any = None,
     headers: Mapping[str, str] | None = None,
     repeat: bool = False,
@@ -191,7 +191,7 @@ class _Incoming(io.RawIOBase):
         return b"".join(pieces)
 
 
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+def _pieces(file: Any) -> Iterator[bytes]:
     while piece := file.read(_ANSWER_BYTES):
         yield piece
 
@@ -249,7 +249,7 @@ class ServerLake:
             size = file.tell()
             boundary = uuid.uuid4().hex
 
-            def content() -> IO[bytes]:
+            def content() -> io.RawIOBase:
                 return _progress.Sending(file, size, _multipart_head(boundary), boundary)
 
             uploaded = request(

@@ -252,9 +252,10 @@ def _argon2_verify(stored: str, secret: str) -> bool:
     from argon2.exceptions import Argon2Error, InvalidHashError
 
     try:
-        return PasswordHasher().verify(stored, secret)
+        PasswordHasher().verify(stored, secret)
     except (Argon2Error, InvalidHashError):
         return False
+    return True
 
 
 _verified = _Verified()

@@ -123,7 +123,7 @@ OPERATORS: list[tuple[str, str, Any]] = [
     ("groundtruths.class_name", "=", "pug"),
     ("predictions.model_name", "in", ["net"]),
     ("predictions.metrics.loss", ">=", 2),
-    ("predictions.bboxes.class_name", "=", "dog"),
+    ("bboxes.class_name", "=", "dog"),
     ("id", "in", []),
     ("id", "not in", []),
 ]
@@ -169,6 +169,11 @@ def selects() -> dict[str, Any]:
     return found
 
 
+def counted(group: Any) -> dict[str, Any]:
+    # Not a lambda: the client sends it to another process.
+    return {"truths": len(group[2]), "guesses": len(group[3])}
+
+
 def frames() -> dict[str, Any]:
     datapoints = utils.select_datapoints(
         [*TAG, {"left": "metadata.width", "op": "<", "right": 102}]
@@ -177,9 +182,7 @@ def frames() -> dict[str, Any]:
     groundtruths = utils.select_groundtruths(ids)
     predictions = utils.select_predictions(ids, fields=["*", "feature_vectors.*", "bboxes.*"])
     joined = utils.join_on_datapoints(datapoints, groundtruths, predictions)
-    grouped = utils.group_by_uri(
-        joined, lambda group: {"truths": len(group[2]), "guesses": len(group[3])}
-    )
+    grouped = utils.group_by_uri(joined, counted)
     mask = predictions[predictions["model_name"] == "mask"].iloc[0]
     net = predictions[predictions["model_name"] == "net"].iloc[0]
     vectors = {

@@ -130,7 +130,7 @@ EXPECTED = {
     ("groundtruths.class_name", "="): "0246",
     ("predictions.model_name", "in"): "0123456",
     ("predictions.metrics.loss", ">="): "456",
-    ("predictions.bboxes.class_name", "="): "0123456",
+    ("bboxes.class_name", "="): "0123456",
     ("id", "in"): "",
     ("id", "not in"): "0123456",
 }

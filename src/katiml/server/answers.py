@@ -6,17 +6,21 @@ Python object here.
 
 from __future__ import annotations
 
+import base64
+import decimal
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-__all__ = ["ARROW", "arrow_chunks", "json_response", "rows_response", "wants_arrow"]
+__all__ = ["ARROW", "arrow_chunks", "json_chunks", "json_response", "rows_response", "wants_arrow"]
 
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -70,6 +74,41 @@ def arrow_chunks(batches: pa.RecordBatchReader) -> Iterator[bytes]:
     yield buffer.take()
 
 
+def json_chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """One JSON array of the rows, one chunk a batch; moments end in milliseconds and Z.
+
+    >>> b"".join(json_chunks(pa.table({"id": [1], "share": [0.5]}).to_batches()))
+    b'[{"id":1,"share":0.5}]'
+    """
+    separator = b"["
+    for batch in batches:
+        columns = [_iso(column) for column in batch.columns]
+        names = batch.schema.names
+        rows = [
+            dict(zip(names, row, strict=True))
+            for row in zip(*(column.to_pylist() for column in columns), strict=True)
+        ]
+        if rows:
+            yield separator + orjson.dumps(rows, default=_plain, option=_OPTIONS)[1:-1]
+            separator = b","
+    yield b"[]" if separator == b"[" else b"]"
+
+
+def _iso(column: pa.Array) -> pa.Array:
+    if not pa.types.is_timestamp(column.type):
+        return column
+    milliseconds = column.cast(pa.timestamp("ms", column.type.tz), safe=False)
+    return pc.strftime(milliseconds, format="%Y-%m-%dT%H:%M:%SZ")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value)
+
+
 def wants_arrow(request: Request) -> bool:
     """Whether the client asks for Arrow."""
     return ARROW in request.headers.get("accept", "").lower()
@@ -103,5 +142,5 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     >>> json_response({"count": 3}).body
     b'{"count":3}'
     """
-    body = orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+    body = orjson.dumps(value, default=_plain, option=_OPTIONS)
     return Response(body, status_code=status, media_type="application/json", headers=headers)

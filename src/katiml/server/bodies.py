@@ -41,7 +41,7 @@ __all__ = [
     "wrong_body",
 ]
 
-Body = TypeVar("Body")
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 _LARGEST = 2**63 - 1
 Filters = Annotated[
@@ -178,7 +178,7 @@ class Sql(_Body):
     query: _Text
 
 
-BODIES: list[type] = [
+BODIES: list[type[msgspec.Struct]] = [
     Ingest,
     Select,
     Delete,
@@ -226,7 +226,7 @@ def body(model: type[Body]) -> Callable[[Request], Any]:
     return read
 
 
-def schema_of(model: type) -> dict[str, Any]:
+def schema_of(model: type[msgspec.Struct]) -> dict[str, Any]:
     """`openapi_extra` of a route that takes `model`."""
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"content": {"application/json": {"schema": reference}}}}

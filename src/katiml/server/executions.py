@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from katiml.ingest import Upload
 
-__all__ = ["as_execution"]
+__all__ = ["as_answer", "as_execution"]
 
 
 def as_execution(upload: Upload) -> dict[str, Any]:
@@ -38,6 +38,18 @@ def as_execution(upload: Upload) -> dict[str, Any]:
         "counts": counts,
         "progress": state["progress"],
     }
+
+
+def as_answer(upload: Upload) -> dict[str, Any]:
+    """What ingesting answers with: the state of the upload, and `statusCode`.
+
+    The original client takes `errorMessage`, whatever it holds, for a failure: it is there only
+    where there was one.
+    """
+    state = {**as_execution(upload), "statusCode": 200}
+    if state["errorMessage"] is None:
+        del state["errorMessage"]
+    return state
 
 
 def _moment(value: datetime | None) -> str | None:

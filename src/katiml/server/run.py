@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from katiml.errors import InvalidInput
@@ -54,7 +58,8 @@ def serve(
                 server_header=False,
                 lifespan="off",
             )
-            uvicorn.Server(config).run(sockets=[listening])
+            with _ending_quietly():
+                uvicorn.Server(config).run(sockets=[listening])
 
 
 def prepare_keys(lake: Lake, host: str = "127.0.0.1") -> str | None:
@@ -132,6 +137,22 @@ def _listen(host: str, port: int) -> socket.socket:
 def _address(host: str, port: int) -> str:
     shown = f"[{host.strip('[]')}]" if ":" in host else host
     return f"http://{shown}:{port}"
+
+
+@contextmanager
+def _ending_quietly() -> Iterator[None]:
+    """Being told to stop is no failure: uvicorn raises the signal again once it has stopped, for
+    whoever handled it before."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
-from typing import IO
+from typing import Any
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -20,12 +20,12 @@ _HINT = "send multipart/form-data with one part named file: curl -F file=@record
 
 
 async def store_file(
-    content_type: str, chunks: AsyncIterator[bytes], store: Callable[[IO[bytes]], str]
+    content_type: str, chunks: AsyncIterator[bytes], store: Callable[[Any], str]
 ) -> str:
     """Give the part named `file` to `store` while it arrives; returns what `store` returns.
 
-    `store` runs in a thread. Raises InvalidInput where the body has no such part, or ends early;
-    then `store` is made to fail, so that it keeps nothing.
+    `store` runs in a thread and is given a readable binary file. Raises InvalidInput where the
+    body has no such part, or ends early; then `store` is made to fail, so that it keeps nothing.
     """
     pieces: asyncio.Queue[bytes | Exception] = asyncio.Queue(_QUEUE)
     pipe = _Pipe(asyncio.get_running_loop(), pieces)
@@ -55,7 +55,8 @@ async def _put(
 ) -> None:
     """Hand one piece over; where the storing ended meanwhile, its error is raised."""
     putting = asyncio.ensure_future(pieces.put(piece))
-    await asyncio.wait({putting, storing}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {putting, storing}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not putting.done():
         putting.cancel()
         storing.result()

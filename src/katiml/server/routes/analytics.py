@@ -1,3 +1,35 @@
-from fastapi import APIRouter
+"""`/api/analytics/*`: datapoints by class, tag or interval of a metric."""
 
-router = APIRouter()
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from katiml.query.distribution import histogram
+from katiml.server.answers import json_response
+from katiml.server.auth import CallerLake
+from katiml.server.bodies import Distribution, NotBuilt, body, refuse_dataset, schema_of
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/analytics", tags=["analytics"])
+
+
+@router.post(
+    "/distribution/{field:path}",
+    summary="Datapoints by groundtruths, predictions, tag/NAME, a column or a metric",
+    openapi_extra=schema_of(Distribution),
+)
+def distribution(
+    lake: CallerLake, field: str, wanted: Annotated[Any, Depends(body(Distribution))]
+) -> Response:
+    refuse_dataset(wanted.dataset_id)
+    if field == "mislabeling":
+        raise NotBuilt(
+            "the mislabeling distribution is not built yet",
+            hint="groundtruths, predictions, tag/NAME and metrics are",
+        )
+    found = histogram(lake.scope, field, wanted.filters, model_name=wanted.model_name)
+    return json_response(found)

@@ -16,7 +16,7 @@ from katiml.ingest import Source, ingest_records
 from katiml.server.answers import json_response
 from katiml.server.auth import CallerLake
 from katiml.server.bodies import Ingest, decode, schema_of, wrong_body
-from katiml.server.executions import as_execution
+from katiml.server.executions import as_answer, as_execution
 from katiml.server.uploads import store_file
 
 __all__ = ["UPLOAD_PATH", "router"]
@@ -72,7 +72,7 @@ def ingest(
             trusted=False,
             allow_private=settings.allow_private_urls,
         )
-    return json_response({**as_execution(upload), "statusCode": 200})
+    return json_response(as_answer(upload))
 
 
 @router.post(

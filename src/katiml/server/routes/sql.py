@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from katiml.server.answers import rows_response
+from katiml.server.answers import json_chunks, rows_response
 from katiml.server.auth import CallerLake
 from katiml.server.bodies import Sql, body, schema_of
 
@@ -21,6 +21,6 @@ router = APIRouter(prefix="/api/sql", tags=["sql"])
 def sql(request: Request, lake: CallerLake, wanted: Annotated[Any, Depends(body(Sql))]) -> Response:
     return rows_response(
         request,
-        lambda: lake.sql(wanted.query, form="json"),
+        lambda: json_chunks(lake.sql(wanted.query, form="batches")),
         lambda: lake.sql(wanted.query, form="batches"),
     )

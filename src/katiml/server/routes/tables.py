@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -42,7 +43,7 @@ router = APIRouter(prefix="/api")
 
 # The old addresses, whose clients expect the rows that are gone, and `[]` to mean everything.
 _ANSWERING_ROWS = ("datapoints", "groundtruths", "predictions")
-_ROWS = {
+_ROWS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Rows",
         "content": {
@@ -80,7 +81,7 @@ def _select(request: Request, lake: Lake, table: str, chosen: dict[str, Any]) ->
 
 def _add(table: str) -> None:
     """The three addresses of one table."""
-    tag = [table]
+    tag: list[str | Enum] = [table]
 
     @router.post(
         f"/{table}/select",
