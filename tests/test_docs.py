@@ -137,6 +137,13 @@ def test_commands_and_options_in_the_documentation_exist(block: Block) -> None:
         assert used <= known | {"--help"}, f"katiml {shlex.join(arguments)}"
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
 def _options(command: Any) -> Iterator[str]:
     for parameter in command.params:
         for option in parameter.opts:
@@ -166,21 +173,25 @@ def test_every_command_explains_itself(_path: str, command: Any) -> None:
     assert [p.name for p in command.params if not (p.help or "").strip()] in ([], ["help"])
 
 
-def _public_methods() -> list[str]:
+def _public_names() -> list[str]:
+    from katiml import errors
+    from katiml.ingest import Upload
+    from katiml.keys import Keys
+    from katiml.lake import Uploads
     from katiml.query import Collection
 
-    methods = []
-    for name, kind in (("lake", katiml.Lake), ("Collection", Collection)):
-        methods += [f"{name}.{method}" for method in dir(kind) if not method.startswith("_")]
-    return methods
+    names = [f"errors.{name}" for name in errors.__all__]
+    for kind in (katiml.Lake, Collection, Upload, Uploads, Keys):
+        names += [f"{kind.__name__}.{name}" for name in dir(kind) if not name.startswith("_")]
+    return names
 
 
 def test_every_public_name_is_documented() -> None:
     documented = "\n".join(page.read_text() for page in PAGES)
-    missing = [name for name in katiml.__all__ if name not in documented]
+    missing = [name for name in katiml.__all__ if f"katiml.{name}" not in documented]
     missing += [
         name
-        for name in _public_methods()
+        for name in _public_names()
         if not re.search(rf"\b{re.escape(name.split('.')[1])}\b", documented)
     ]
     assert missing == []
