@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from katiml.errors import InvalidInput, InvalidRecord
+from katiml.errors import InvalidInput, InvalidRecord, TooLarge
 from katiml.records import arrays
 
 __all__ = ["to_id", "to_mask", "to_timestamp", "to_vector"]
@@ -142,7 +142,7 @@ def _to_array(value: Any) -> NDArray[Any]:
     if isinstance(value, str):
         try:
             values = arrays.decode(value)
-        except InvalidInput as error:
+        except (InvalidInput, TooLarge) as error:
             raise InvalidRecord(error.message, hint=error.hint) from error
     else:
         values = _from_numbers(value)
