@@ -144,9 +144,10 @@ def _take_metadata(result: dict[str, Any]) -> None:
         typed = result.pop(name)
         if typed is None:
             continue
-        if not isinstance(typed, dict):
+        beside = result.get("metadata") or {}
+        if not isinstance(typed, dict) or not isinstance(beside, dict):
             raise InvalidRecord("metadata is an object", path=name)
-        result["metadata"] = {**typed, **(result.get("metadata") or {})}
+        result["metadata"] = {**typed, **beside}
         if result.get("type") is None:
             result["type"] = kind
 

@@ -16,7 +16,6 @@ import orjson
 from msgspec import UNSET
 
 from katiml.errors import InvalidRecord
-from katiml.records.faults import within
 from katiml.records.legacy import normalise
 from katiml.records.model import Record
 from katiml.records.plain import plain
@@ -73,22 +72,16 @@ def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
     parsed = Parsed()
     with no_garbage_collection(), np.errstate(over="ignore"):
         records = _decode_block(block)
+        failed = {*_complete_all(records), *_finish_metadata(records)}
         dropped: set[int] = set()
-        failed = _complete_all(records)
-        wrong = _finish_metadata(records)
-        if failed or wrong:
-            lines = block.split(b"\n")
-            for index in failed:
-                if not lines[index].strip():
-                    dropped.add(index)
-                    continue
-                try:
-                    records[index] = _read_carefully(lines[index])
-                except InvalidRecord as error:
-                    wrong[index] = error
-            for index in sorted(wrong):
+        lines = block.split(b"\n") if failed else []
+        for index in sorted(failed):
+            try:
+                records[index] = _read_carefully(lines[index])
+            except InvalidRecord as error:
                 dropped.add(index)
-                parsed.rejected.append(_rejected(first_line + index, lines[index], wrong[index]))
+                if lines[index].strip():
+                    parsed.rejected.append(_rejected(first_line + index, lines[index], error))
     parsed.records = records
     parsed.lines = list(range(first_line, first_line + len(records)))
     if dropped:
@@ -201,15 +194,16 @@ def _read_carefully(line: bytes) -> Record:
 def _read_tolerantly(line: bytes) -> Any:
     """Python's reader takes NaN and Infinity, so that their place can be told."""
     try:
-        return json.loads(line.decode())
+        # Of whole numbers past 64 bits floats are made, as the fast reader does.
+        return json.loads(
+            line.decode(), parse_int=lambda text: int(text) if len(text) < 19 else float(text)
+        )
     except UnicodeDecodeError as error:
         raise InvalidRecord(f"not valid UTF-8 at byte {error.start + 1}") from error
     except json.JSONDecodeError as error:
         raise InvalidRecord(f"not valid JSON: {error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
         raise InvalidRecord("nested too deeply") from error
-    except ValueError as error:  # an integer of thousands of digits
-        raise InvalidRecord("a number is too large") from error
 
 
 def _from_object(value: Any) -> Record:
@@ -268,11 +262,11 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _finish_metadata(records: list[Record]) -> dict[int, InvalidRecord]:
-    """Brings metadata, which the fast path leaves undecoded, into form; returns what is wrong."""
-    wrong: dict[int, InvalidRecord] = {}
+def _finish_metadata(records: list[Record]) -> list[int]:
+    """Brings metadata, which the decoder skips, into form; returns the places of what is wrong."""
+    failed: list[int] = []
     if _is_plain_metadata(records):
-        return wrong
+        return failed
     for index, record in enumerate(records):
         if not record.metadata:
             continue
@@ -281,11 +275,9 @@ def _finish_metadata(records: list[Record]) -> dict[int, InvalidRecord]:
             continue
         try:
             record.metadata = _metadata(plain(orjson.loads(text)))
-        except orjson.JSONDecodeError as error:
-            wrong[index] = InvalidRecord(f"not valid JSON: {error.msg}", path="metadata")
-        except InvalidRecord as error:
-            wrong[index] = error if error.path == "metadata" else within(error, "metadata")
-    return wrong
+        except (orjson.JSONDecodeError, InvalidRecord):
+            failed.append(index)
+    return failed
 
 
 def _is_plain_metadata(records: list[Record]) -> bool:

@@ -39,9 +39,7 @@ def plain(value: Any) -> Any:
     if value is None or kind is bool:
         return value
     if kind is int:
-        if -(2**63) <= value < 2**64:
-            return value
-        raise InvalidRecord("a whole number that does not fit 64 bits")
+        return value if -(2**63) <= value < 2**64 else _large(value)
     if kind is float:
         return _number(value)
     if kind is dict or isinstance(value, Mapping):
@@ -100,6 +98,14 @@ def _number(value: float) -> float:
             f"{value} is not a finite number", hint="NaN and infinity cannot be stored"
         )
     return value
+
+
+def _large(value: int) -> float:
+    """A whole number past 64 bits, as readers of JSON take it."""
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InvalidRecord("a number too large to be stored") from error
 
 
 def _foreign(value: Any) -> Any:

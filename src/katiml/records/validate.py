@@ -125,9 +125,9 @@ def _check_preprocessor(value: dict[str, Any]) -> None:
     if not (
         isinstance(size, list | tuple)
         and len(size) == 2
-        and all(type(side) is int and 1 <= side <= 1_000 for side in size)
+        and all(type(side) is int and 1 <= side <= 100 for side in size)
     ):
-        raise InvalidRecord("size is [rows, columns], each from 1 to 1000", path="size")
+        raise InvalidRecord("size is [rows, columns], each from 1 to 100", path="size")
     unknown = set(value) - {"type", "size"}
     if unknown:
         raise InvalidRecord(f"unknown field {min(unknown)!r}", hint="fields are: type, size")
