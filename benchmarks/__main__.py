@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -48,7 +49,7 @@ def main() -> None:
         parser.error(f"unknown topics: {', '.join(sorted(unknown))}")
     sizes = Sizes(options.scale or (0.1 if options.quick else 1.0), options.repeats)
     options.folder.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = Console() if Console().is_terminal else Console(width=120)
     console.print(machine(), style="dim")
     topics = []
     for name in chosen:
@@ -61,7 +62,13 @@ def main() -> None:
 
 
 def _show(console: Console, topic: Topic, spent: float) -> None:
-    table = Table(title=topic.title, caption=f"{spent:.0f} s in all", title_justify="left")
+    table = Table(
+        title=topic.title,
+        caption=f"{spent:.0f} s in all",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE,
+    )
     for number, column in enumerate(topic.columns):
         table.add_column(column, justify="left" if number in (0, 4) else "right")
     for measure in topic.measures:

@@ -43,7 +43,7 @@ def _ingest(path: Path) -> float:
             start = time.perf_counter()
             upload = lake.ingest(path).wait()
             spent = time.perf_counter() - start
-            if upload.status != "SUCCEEDED" or upload.rejected:
+            if upload.status != "SUCCEEDED" or upload.counts["rejected"]:
                 raise RuntimeError(f"the upload went wrong: {upload.status} {upload.counts}")
         return spent
     finally:
