@@ -72,9 +72,10 @@ def decode(text: str, *, max_bytes: int = MAX_ARRAY_BYTES) -> NDArray[np.generic
         size = math.prod(shape) * dtype.itemsize
         if size > max_bytes:
             raise TooLarge(f"an array of {size:,} bytes is over the limit of {max_bytes:,}")
-        rest = offset + size - len(start)
-        # One byte more than is due, so that data past the end shows.
-        body = b"" if decompressor.eof else decompressor.decompress(b"", max_length=rest + 1)
+        # One byte more than is due, so that data past the end shows; never a negative length, which
+        # would mean no limit.
+        rest = max(offset + size - len(start), 0) + 1
+        body = b"" if decompressor.eof else decompressor.decompress(b"", max_length=rest)
     except (RuntimeError, EOFError, MemoryError) as error:
         raise _undecodable("not an LZ4 frame") from error
     data = start + body
