@@ -36,6 +36,23 @@ class DuckLakeEngine(Engine):
     def begin(self, *, alone: bool) -> EngineTransaction:
         return self._begin(_DuckLakeTransaction, alone=alone)
 
+    def keep_copy(self, version: int) -> None:
+        """Note the snapshot before the upgrade, in the setting `snapshot_of_schema_<version>`.
+
+        DuckLake keeps earlier snapshots: `FROM lake.tags AT (VERSION => <that number>)` reads one.
+        """
+        transaction = self.begin(alone=True)
+        try:
+            transaction.execute(
+                "INSERT INTO lake.settings (name, value) "
+                "SELECT 'snapshot_of_schema_' || $version, max(snapshot_id)::VARCHAR "
+                "FROM lake.snapshots()",
+                {"version": str(version)},
+            )
+            transaction.commit("")
+        finally:
+            transaction.rollback()
+
     def committed(self, token: str) -> bool:
         found = self.query(
             "SELECT 1 FROM lake.snapshots() WHERE commit_extra_info = $token", {"token": token}
@@ -93,8 +110,7 @@ def _open_engine(location: DuckLakeLocation) -> DuckLakeEngine:
         raise
     engine = DuckLakeEngine(connection, location.place, single_writer=False)
     try:
-        # DuckLake keeps every earlier snapshot, so the state before an upgrade stays readable.
-        prepare(engine, lambda _version: None)
+        prepare(engine)
     except BaseException:
         engine.close()
         raise

@@ -15,7 +15,7 @@ import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from katiml.errors import InvalidInput, LakeBusy
-from katiml.store.failures import Interfered, translated
+from katiml.store.failures import Interfered, Lost, translated
 from katiml.store.sql import identifier
 
 __all__ = ["Backend", "BackendTransaction", "Engine", "EngineTransaction", "new_instance"]
@@ -141,6 +141,7 @@ class Engine:
         # Set when DuckDB has given the instance up (after a failed write of its log, say): the
         # home then closes it and opens the lake again, which reads the log back.
         self.broken = False
+        self.closed = False
         self._root = connection
         self._live: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -150,9 +151,21 @@ class Engine:
         with translated(self.place):
             try:
                 yield
-            except (duckdb.FatalException, duckdb.InternalException):
-                self.broken = True
+            except duckdb.Error as error:
+                if self.closed:
+                    raise Lost(f"the lake {self.place} was closed meanwhile") from error
+                if isinstance(error, duckdb.FatalException | duckdb.InternalException) or (
+                    "has been invalidated" in str(error)
+                ):
+                    self.broken = True
                 raise
+
+    def keep_copy(self, version: int) -> None:
+        """Keep the lake as it is, written by schema `version`, before it is upgraded."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Called after each commit, before the next transaction may write."""
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same instance."""
@@ -239,6 +252,7 @@ class Engine:
 
     def close(self) -> None:
         """Write what the log holds into the file and let it go."""
+        self.closed = True
         for cursor in list(self._live):
             with suppress(duckdb.Error):
                 cursor.close()
@@ -304,6 +318,7 @@ class EngineTransaction:
         try:
             with self._engine.guarded():
                 self._cursor.execute("COMMIT")
+            self._engine.settle()
         finally:
             self._end()
 

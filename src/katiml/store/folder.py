@@ -12,20 +12,23 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import duckdb
+
 from katiml.errors import LakeBusy, StoreError
 from katiml.store.client import Client
 from katiml.store.engine import Backend, Engine, new_instance
 from katiml.store.failures import Locked, translated
 from katiml.store.homes import Home, keep_for_ever
 from katiml.store.location import FolderLocation
-from katiml.store.loopback import PROTOCOL, Endpoint, connect
+from katiml.store.loopback import Endpoint, connect, protocol
 from katiml.store.migrations import prepare
 from katiml.store.owner import Owner
 from katiml.store.sql import sql_string
 
-__all__ = ["FolderHome", "open_engine"]
+__all__ = ["FileEngine", "FolderHome", "open_engine"]
 
 FILE_NAME = "lake.duckdb"
+LOG_BYTES = 16 * 2**20
 
 
 def busy_limit() -> float:
@@ -33,7 +36,49 @@ def busy_limit() -> float:
     return float(os.environ.get("KATIML_BUSY_SECONDS") or 60.0)
 
 
-def open_engine(folder: Path) -> Engine:
+class FileEngine(Engine):
+    """An engine on a DuckDB file, which it writes its log into when the log has grown.
+
+    DuckDB would do so inside a commit, and a commit that fails there may have happened or not.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+        super().__init__(connection, str(folder), single_writer=True)
+        self._folder = folder
+        self._log = folder / f"{FILE_NAME}.wal"
+
+    def keep_copy(self, version: int) -> None:
+        """Copy the lake to `lake.duckdb.v<version>.bak`, itself a DuckDB file."""
+        kept = self._folder / f"{FILE_NAME}.v{version}.bak"
+        unfinished = kept.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        cursor = self.cursor()
+        # DuckDB copies: were this process to open and close the file itself, POSIX would drop the
+        # lock that makes it the owner.
+        with self.guarded():
+            cursor.execute(f"ATTACH {sql_string(str(unfinished))} AS kept")
+            try:
+                cursor.execute("COPY FROM DATABASE lake TO kept")
+            finally:
+                cursor.execute("DETACH kept")
+            unfinished.replace(kept)
+        cursor.close()
+
+    def settle(self) -> None:
+        try:
+            if self._log.stat().st_size < LOG_BYTES:
+                return
+        except FileNotFoundError:
+            return
+        cursor = self.cursor()
+        # Refused while others read what it would overwrite, impossible on a full disk: then the
+        # log grows on, and the next commit tries again.
+        with suppress(Exception), self.guarded():
+            cursor.execute("CHECKPOINT lake")
+        cursor.close()
+
+
+def open_engine(folder: Path) -> FileEngine:
     """Own the lake in `folder`: attach its file, make or upgrade its tables.
 
     Raises `Locked` when another process owns it.
@@ -43,14 +88,15 @@ def open_engine(folder: Path) -> Engine:
     try:
         with translated(place):
             connection.execute(f"ATTACH {sql_string(str(folder / FILE_NAME))} AS lake")
+            connection.execute("SET wal_autocheckpoint = '1TB'")
             connection.execute(f"SET allowed_directories = [{sql_string(place)}]")
             connection.execute("SET enable_external_access = false")
     except BaseException:
         connection.close()
         raise
-    engine = Engine(connection, place, single_writer=True)
+    engine = FileEngine(connection, folder)
     try:
-        prepare(engine, lambda _version: None)
+        prepare(engine)
         _forget_old_commits(engine)
     except BaseException:
         engine.close()
@@ -117,7 +163,7 @@ class FolderHome(Home):
 
     def _join(self) -> Client | None:
         endpoint = Endpoint.read(self._folder)
-        if endpoint is None or endpoint.protocol != PROTOCOL:
+        if endpoint is None or endpoint.protocol != protocol():
             return None
         connection = connect(endpoint)
         if connection is None:
@@ -138,7 +184,7 @@ class FolderHome(Home):
 
     def _busy(self) -> LakeBusy:
         endpoint = Endpoint.read(self._folder)
-        if endpoint is not None and endpoint.protocol != PROTOCOL:
+        if endpoint is not None and endpoint.protocol != protocol():
             return LakeBusy(
                 f"process {endpoint.pid} owns the lake {self._folder} with another version "
                 "of KatiML",

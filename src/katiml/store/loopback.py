@@ -12,15 +12,19 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from katiml import schema
 from katiml.errors import LakeBusy
 
-__all__ = ["Endpoint", "accept_handshake", "connect", "limit_silence", "listen", "wrap"]
+__all__ = ["Endpoint", "accept_handshake", "connect", "limit_silence", "listen", "protocol", "wrap"]
 
-# Raised whenever messages change: processes of two versions then say so instead of guessing.
-PROTOCOL = 1
 ENDPOINT_FILE = "owner.json"
 HANDSHAKE_SECONDS = 5.0
 _NONCE_BYTES = 32
+
+
+def protocol() -> str:
+    """What both ends must share: the form of the messages (raise it with them) and the schema."""
+    return f"1/{schema.SCHEMA_VERSION}"
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Endpoint:
     port: int
     secret: str
     pid: int
-    protocol: int = PROTOCOL
+    protocol: str
 
     def publish(self, folder: Path) -> None:
         """Write the file that clients read, at once whole, readable by this user alone."""

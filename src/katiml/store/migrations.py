@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from katiml import schema
 from katiml.errors import InvalidInput, LakeTooNew, StoreError
 from katiml.store.engine import SERIAL_COUNTERS, Engine
@@ -14,8 +12,8 @@ __all__ = ["MIGRATIONS", "prepare"]
 MIGRATIONS: list[tuple[int, list[str]]] = []
 
 
-def prepare(engine: Engine, keep_copy: Callable[[int], None]) -> None:
-    """Make the tables of a new lake, or upgrade an older one after `keep_copy(its version)`.
+def prepare(engine: Engine) -> None:
+    """Make the tables of a new lake, or upgrade an older one after keeping a copy of it.
 
     Raises LakeTooNew for a lake that a newer KatiML wrote.
     """
@@ -29,7 +27,7 @@ def prepare(engine: Engine, keep_copy: Callable[[int], None]) -> None:
             hint="upgrade with: pip install --upgrade katiml",
         )
     elif version < schema.SCHEMA_VERSION:
-        keep_copy(version)
+        engine.keep_copy(version)
         _upgrade(engine, version)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from katiml.store.engine import Engine, EngineTransaction
 from katiml.store.failures import Lost
-from katiml.store.loopback import Endpoint, accept_handshake, limit_silence, listen, wrap
+from katiml.store.loopback import Endpoint, accept_handshake, limit_silence, listen, protocol, wrap
 from katiml.store.wire import error_to_message, receive, send
 
 __all__ = ["Owner"]
@@ -40,7 +40,7 @@ class Owner:
         self._sessions: dict[threading.Thread, Connection] = {}
         self._sessions_lock = threading.Lock()
         self._endpoint = Endpoint(
-            self._listener.getsockname()[1], secrets.token_hex(32), os.getpid()
+            self._listener.getsockname()[1], secrets.token_hex(32), os.getpid(), protocol()
         )
         try:
             self._endpoint.publish(folder)
