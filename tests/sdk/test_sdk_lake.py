@@ -366,7 +366,8 @@ SIGNATURES = {
     "_encode_np_array": "(np_array, light_compression=False)",
     "_decode_to_np_array": "(value)",
     **{
-        f"select_{table}": "(filters, limit=None, order_by=None, desc=None, fields=('*',), offset=0)"
+        f"select_{table}": "(filters, limit=None, order_by=None, desc=None, fields=('*',),"
+        " offset=0)"
         for table in ("datapoints", "predictions", "groundtruths", "bboxes")
     },
     **{

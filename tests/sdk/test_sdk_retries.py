@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -52,10 +53,8 @@ class Scripted:
                 pass
 
             def handle(self) -> None:
-                try:
+                with contextlib.suppress(ValueError, OSError):
                     super().handle()
-                except (ValueError, OSError):
-                    pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)

@@ -83,7 +83,9 @@ def test_gzip__bomb_is_stopped_before_it_is_unpacked(client: httpx.Client) -> No
 
 
 @pytest.mark.parametrize(
-    "body", [b"not gzip at all", gzip.compress(b"x" * 1000)[:-4], gzip.compress(b"x") + b"rubbish"]
+    "body",
+    [b"not gzip at all", gzip.compress(b"x" * 1000)[:-4], gzip.compress(b"x") + b"rubbish"],
+    ids=["other", "short", "rubbish"],
 )
 def test_gzip__broken(client: httpx.Client, body: bytes) -> None:
     response = client.post("/size", content=body, headers={"content-encoding": "gzip"})
