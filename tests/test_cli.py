@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -405,6 +408,33 @@ def test_a_lake_that_cannot_be_opened_is_one_sentence(run: Run, tmp_path: Path) 
     assert left.code == 1
     assert left.err.startswith("error: ")
     assert "Traceback" not in left.err
+
+
+def test_serve_answers_until_it_is_told_to_stop(filled: Run, tmp_path: Path) -> None:
+    import httpx
+
+    command = [sys.executable, "-m", "katiml", "serve", "--port", "0"]
+    environment = {**os.environ, "KATIML_API_KEY": "a-key-for-this-test-0123456789abcdef"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        address = None
+        while address is None:
+            line = server.stderr.readline()
+            assert line, "the server ended without an address"
+            address = re.search(r"http://127\.0\.0\.1:\d+", line)
+        headers = {"x-api-key": environment["KATIML_API_KEY"]}
+        count = httpx.post(
+            f"{address[0]}/api/datapoints/count", json={"filters": []}, headers=headers, timeout=30
+        )
+        assert count.json() == 5
+        server.terminate()
+        assert server.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_serve_refuses_other_machines_without_a_key(run: Run) -> None:
+    left = run("serve", "--host", "0.0.0.0", "--port", "0")
+    assert left.code == 1
+    assert "KATIML_API_KEY" in left.err
 
 
 def test_help_starts_quickly_and_teaches() -> None:

@@ -7,6 +7,10 @@ images the classifier is least sure of, the ones worth labelling next.
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -239,15 +243,18 @@ def _doubts(console: Console, lake: Lake, truth: dict[str, int]) -> None:
 
 
 def _what_next(console: Console, url: str) -> None:
+    url = shlex.quote(url)
+    python = os.path.relpath(sys.executable)
+    # After `make demo` the command is in the project's own environment, which is not activated.
+    program = "katiml" if shutil.which("katiml") else f"{python} -m katiml"
     console.print("[bold]Type next[/]")
-    for command in (
-        f"katiml status --lake {url}",
-        f'katiml select --lake {url} --filter "tags.name = split" --filter "tags.value = train"',
-        f"katiml select predictions --lake {url} --order-by metrics.entropy --desc -o unsure.csv",
-        f"katiml serve --lake {url}",
-        f"python -c \"import katiml; print(katiml.connect('{url}').datapoints.select())\"",
+    for rest in (
+        f"status --lake {url}",
+        f'select --lake {url} --filter "tags.name = split" --filter "tags.value = train"',
+        f"select predictions --lake {url} --order-by metrics.entropy --desc -o unsure.csv",
+        f"serve --lake {url}",
     ):
-        console.print(f"  {command}", style="cyan", markup=False, soft_wrap=True)
+        console.print(f"  {program} {rest}", style="cyan", markup=False, soft_wrap=True)
 
 
 # -- how answers look ------------------------------------------------------------------------

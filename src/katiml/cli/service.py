@@ -106,7 +106,7 @@ def status(
     lake: LakeOption = None,
     organization: OrganizationOption = None,
 ) -> None:
-    """Where the lake lives, what it holds, and who serves it."""
+    """Where the lake lives and what it holds."""
     found = open_lake(context, lake, organization).status()
     if json:
         output.print_json(found)
