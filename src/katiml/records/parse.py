@@ -22,7 +22,14 @@ from katiml.records.plain import plain
 from katiml.records.validate import complete
 from katiml.schema import DATAPOINT_TYPES, TASK_TYPES
 
-__all__ = ["MAX_REJECTED_TEXT", "Parsed", "Rejected", "parse_lines", "parse_objects"]
+__all__ = [
+    "MAX_REJECTED_TEXT",
+    "Parsed",
+    "Rejected",
+    "no_garbage_collection",
+    "parse_lines",
+    "parse_objects",
+]
 
 MAX_REJECTED_TEXT = 100_000
 
@@ -98,13 +105,10 @@ _UNDECODED = Record()
 def _decode_block(block: bytes) -> list[Record]:
     """One record for each line, `_UNDECODED` where there is none."""
     count = block.count(b"\n") + 1
-    # Escaped NULs and bad UTF-8 pass the decoder where it allows them or does not look (metadata);
-    # blocks that hold any are rare, and read with care as a whole.
-    if (b"\\" in block and b"\\u0000" in block) or not _is_utf8(block):
-        return [_UNDECODED] * count
+    trusted = _is_clean_text(block)
     # The decoder of many lines takes any white space between records, or none. Where each line
     # starts and ends an object, and there are as many records, each line is one record.
-    if block.count(b"}\n{") == count - 1:
+    if trusted and block.count(b"}\n{") == count - 1:
         try:
             records = _decoder.decode_lines(block)
         except _UNDECODABLE:
@@ -112,14 +116,27 @@ def _decode_block(block: bytes) -> list[Record]:
         else:
             if len(records) == count:
                 return records
-    return [_decode_line(line) for line in block.split(b"\n")]
+    return [_decode_line(line, trusted) for line in block.split(b"\n")]
 
 
-def _decode_line(line: bytes) -> Record:
+def _decode_line(line: bytes, trusted: bool) -> Record:
     try:
-        return _decoder.decode(line)
+        return _decoder.decode(line) if trusted or _is_clean_text(line) else _UNDECODED
     except _UNDECODABLE:
         return _UNDECODED
+
+
+def _is_clean_text(block: bytes) -> bool:
+    """Whether there is no escaped NUL and no bad UTF-8, which pass the decoder in metadata."""
+    if b"\\" in block and b"\\u0000" in block:
+        return False
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _complete_all(records: list[Record]) -> list[int]:
@@ -156,8 +173,15 @@ def parse_objects(objects: Sequence[Any], first: int = 1) -> Parsed:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    # Every few hundred new lists the collector would walk all records decoded so far: 2 to 5 times
-    # the time of decoding, to find nothing, since records hold no cycles.
+    """Keeps the collector away from a batch of records.
+
+    Every few hundred new lists it would walk all records decoded so far: 2 to 5 times the time of
+    decoding, to find nothing, since records hold no cycles.
+
+    >>> with no_garbage_collection():
+    ...     gc.isenabled()
+    False
+    """
     if not gc.isenabled():
         yield
         return
@@ -168,27 +192,16 @@ def no_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _is_utf8(block: bytes) -> bool:
-    if block.isascii():
-        return True
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _read_carefully(line: bytes) -> Record:
     """One line that the fast path did not take: an older spelling, or something wrong."""
     line = line.removeprefix(_BYTE_ORDER_MARK)
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        value = _read_tolerantly(line)
-        plain(value)  # raises at a NaN or half a surrogate pair
-        _from_object(value)  # raises at one inside of an array
+        # Raises at a NaN or half a surrogate pair, which this reader lets pass.
+        _from_object(_read_tolerantly(line))
         raise InvalidRecord(f"not valid JSON: {error.msg}") from error
-    return _from_object(value)
+    return _from_object(value, is_plain=_is_clean_text(line))
 
 
 def _read_tolerantly(line: bytes) -> Any:
@@ -206,13 +219,13 @@ def _read_tolerantly(line: bytes) -> Any:
         raise InvalidRecord("nested too deeply") from error
 
 
-def _from_object(value: Any) -> Record:
+def _from_object(value: Any, *, is_plain: bool = False) -> Record:
     if not isinstance(value, dict):
         raise InvalidRecord(
             f"a record is an object, not {_KINDS.get(type(value), 'something else')}"
         )
     try:
-        fields = normalise(plain(value))
+        fields = normalise(value if is_plain else plain(value))
         metadata = fields.pop("metadata", UNSET)
         _check_type(fields.get("type"))
         record = msgspec.convert(fields, Record)
