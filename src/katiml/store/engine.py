@@ -16,6 +16,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from katiml.errors import InvalidInput, LakeBusy
 from katiml.store.failures import Interfered, Lost, translated
+from katiml.store.small import insert_values
 from katiml.store.sql import identifier
 
 __all__ = ["Backend", "BackendTransaction", "Engine", "EngineTransaction", "new_instance"]
@@ -291,6 +292,10 @@ class EngineTransaction:
             self._cursor.register(identifier(name), table)
 
     def append(self, table: str, rows: pa.Table) -> None:
+        few = insert_values(table, rows)
+        if few is not None:
+            self.execute(*few)
+            return
         staged = f"_append_{self._appended}"
         self._appended += 1
         with self._engine.guarded():
