@@ -16,7 +16,10 @@ import uvicorn
 @contextlib.contextmanager
 def serving(app: Any) -> Iterator[str]:
     """Serve `app` on a free port of loopback; yields its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # The protocol is named because asyncio sends at once (TCP_NODELAY) only where it is.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from katiml.errors import Conflict, InvalidInput, NotFound
 from katiml.store.ids import uuid7_strings
 
-__all__ = ["STRONG_LENGTH", "Keys", "NewKey", "any_key", "verify"]
+__all__ = ["STRONG_LENGTH", "Keys", "NewKey", "any_key", "organizations", "verify"]
 
 _MARK = "katiml_"
 # A secret this long is taken to be random enough for a fast hash.
@@ -166,7 +166,15 @@ def verify(store: _Store, secret: str) -> str | None:
 
 def any_key(store: _Store) -> bool:
     """Whether any organization of this lake has a key."""
-    return store.query("SELECT 1 FROM lake.api_keys LIMIT 1").num_rows > 0
+    found: int = store.query("SELECT 1 FROM lake.api_keys LIMIT 1").num_rows
+    return found > 0
+
+
+def organizations(store: _Store) -> list[str]:
+    """The organizations that have a key, sorted."""
+    rows = store.query("SELECT DISTINCT organization_id FROM lake.api_keys ORDER BY 1")
+    found: list[str] = rows["organization_id"].to_pylist()
+    return found
 
 
 def _find(store: _Store, secret: str) -> tuple[str, str] | None:

@@ -159,3 +159,30 @@ def test_request_under_way_is_finished_when_told_to_stop(tmp_path: Path) -> None
         assert answers[0].json()["counts"]["landed"] == 1
     with katiml.connect(tmp_path / "lake") as lake:
         assert lake.datapoints.count() == 1
+
+
+def test_killed_server__its_upload_goes_on_in_the_next(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    number = 60_000
+    lines = b"".join(b'{"type": "TEXT", "text": "%d"}\n' % n for n in range(number))
+    headers = {"x-api-key": "my_api_key"}
+    with served(url, KATIML_API_KEY="my_api_key") as server:
+        stored = httpx.post(
+            f"{server.url}/api/ingestion/upload", headers=headers, files={"file": lines}
+        ).json()
+        body = {"urls": [stored["url"]]}
+        upload = httpx.post(f"{server.url}/events", headers=headers, json=body).json()
+        assert upload["status"] == "RUNNING"
+        server.process.kill()
+        server.process.wait()
+    with served(url, KATIML_API_KEY="my_api_key") as server:
+        address = f"{server.url}/api/ingestion/executions/{upload['id']}"
+        for _ in range(600):
+            state = httpx.get(address, headers=headers).json()
+            if state["status"] != "RUNNING":
+                break
+            time.sleep(0.1)
+        assert state["status"] == "SUCCEEDED", state
+        assert state["counts"] == {"read": number, "landed": number, "rejected": 0}
+        assert count(server, "my_api_key").json() == number
+        assert server.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from katiml.errors import InvalidInput
-from katiml.keys import STRONG_LENGTH, any_key
+from katiml.keys import STRONG_LENGTH, any_key, organizations
 from katiml.server.app import Settings, create_app
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ __all__ = ["is_loopback", "prepare_keys", "serve", "settings_from_environment"]
 
 _PRESET = "KATIML_API_KEY"
 _GRACE_SECONDS = 30
+_RESUME_SECONDS = 60.0
+_log = logging.getLogger("katiml.server")
 
 
 def serve(
@@ -58,7 +61,7 @@ def serve(
                 server_header=False,
                 lifespan="off",
             )
-            with _ending_quietly():
+            with _ending_quietly(), _resuming(lake):
                 uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -126,6 +129,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        # From here on nobody is turned away: who comes before the server is up waits.
+        listening.listen(2048)
     except OSError as error:
         raise InvalidInput(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
@@ -137,6 +142,31 @@ def _listen(host: str, port: int) -> socket.socket:
 def _address(host: str, port: int) -> str:
     shown = f"[{host.strip('[]')}]" if ":" in host else host
     return f"http://{shown}:{port}"
+
+
+@contextmanager
+def _resuming(lake: Lake) -> Iterator[None]:
+    """Take over uploads whose process is gone: now, after a restart, and every minute, from other
+    servers of the lake."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while True:
+            try:
+                for organization_id in organizations(lake.scope.store):
+                    lake.for_organization(organization_id).uploads.resume()
+            except Exception:  # noqa: BLE001 - it is tried again, and the server answers meanwhile
+                _log.exception("uploads could not be resumed")
+            if stop.wait(_RESUME_SECONDS):
+                return
+
+    thread = threading.Thread(target=work, name="resume-uploads", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextmanager
