@@ -121,6 +121,8 @@ def _open_object_store(location: str, scheme: str) -> Iterator[tuple[BinaryIO, i
             f"{scheme}:// needs {_OBJECT_STORES[scheme]}", hint="pip install 'katiml[cloud]'"
         ) from error
     try:
+        # Whoever listed the bucket earlier in this process may not have seen the object yet.
+        filesystem.invalidate_cache()
         size = filesystem.info(path).get("size")
         file = filesystem.open(path, "rb")
     except KatiMLError:
