@@ -55,7 +55,7 @@ CAT = {"task_type": "CLASSIFICATION", "class_name": "cat"}
     ("sent", "meant"),
     [
         ("cat", [CAT]),
-        (["cat", None, {"class_name": "dog"}], [CAT, {**CAT, "class_name": "dog"}]),
+        (["cat", None, {"class_name": "dog"}], [CAT, None, {**CAT, "class_name": "dog"}]),
         ({"class_name": "cat"}, [CAT]),
         ({"class_name": 7}, [{**CAT, "class_name": "7"}]),
         (None, []),

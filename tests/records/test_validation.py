@@ -38,8 +38,8 @@ def refuse(request):
         parsed = send({"type": "IMAGE", "predictions": [None, prediction]}, as_line=request.param)
         assert not parsed.records
         path = parsed.rejected[0].path
-        assert path.startswith("predictions["), path
-        return path.partition("]")[2].removeprefix("."), parsed.rejected[0].reason
+        assert path.startswith("predictions[1]."), path
+        return path.removeprefix("predictions[1]."), parsed.rejected[0].reason
 
     return refused
 

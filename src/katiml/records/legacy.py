@@ -15,7 +15,7 @@
 | `model_id` | `model_name` of the predictions that have none |
 | `start`, `end`, `relevance` of an attachment | its `metrics` |
 | tag values and class names that are numbers | their JSON text |
-| `type`, `task_type`: null; null items of lists | not sent |
+| `type`, `task_type`: null | not sent |
 
 Columns that the lake itself writes (`created_at`, `datapoint`, ...) and fields of the event format
 that no reader is left for (`model_type`, `benchmark_id`, ...) are passed over, so what was selected
@@ -105,9 +105,8 @@ def normalise(record: dict[str, Any]) -> dict[str, Any]:
         if result.get(name) is not None:
             items = _as_list(result[name])
             result[name] = [
-                _attachment(item, kind, f"{name}[{index}]", model_id)
+                None if item is None else _attachment(item, kind, f"{name}[{index}]", model_id)
                 for index, item in enumerate(items)
-                if item is not None
             ]
     return _known(result, Record)
 
@@ -221,9 +220,8 @@ def _fields(result: dict[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any
         items = result.get(name)
         if isinstance(items, list) and name in _FIELDS[kind]:
             result[name] = [
-                _child(item, child, f"{name}[{index}]")
+                None if item is None else _child(item, child, f"{name}[{index}]")
                 for index, item in enumerate(items)
-                if item is not None
             ]
     return _known(result, kind)
 

@@ -35,6 +35,7 @@ MAX_REJECTED_TEXT = 100_000
 
 _decoder = msgspec.json.Decoder(Record)
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_NEWLINE, _OPEN, _CLOSE = b"\n{}"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Metadata is not decoded on the fast path. What may need a change or a refusal: nulls, escapes (NUL
 # characters), numbers past float64.
@@ -104,11 +105,9 @@ _UNDECODED = Record()
 
 def _decode_block(block: bytes) -> list[Record]:
     """One record for each line, `_UNDECODED` where there is none."""
-    count = block.count(b"\n") + 1
     trusted = _is_clean_text(block)
-    # The decoder of many lines takes any white space between records, or none. Where each line
-    # starts and ends an object, and there are as many records, each line is one record.
-    if trusted and block.count(b"}\n{") == count - 1:
+    count = _count_objects(block)
+    if trusted and count:
         try:
             records = _decoder.decode_lines(block)
         except _UNDECODABLE:
@@ -117,6 +116,20 @@ def _decode_block(block: bytes) -> list[Record]:
             if len(records) == count:
                 return records
     return [_decode_line(line, trusted) for line in block.split(b"\n")]
+
+
+def _count_objects(block: bytes) -> int:
+    """How many lines there are, if each starts and ends as an object does; otherwise 0.
+
+    The decoder of many lines takes any white space between records, or none. Where it finds as many
+    records as this, each line is one record.
+    """
+    if block[:1] != b"{" or block[-1:] != b"}":
+        return 0
+    characters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(characters == _NEWLINE)
+    whole = (characters[ends - 1] == _CLOSE).all() and (characters[ends + 1] == _OPEN).all()
+    return len(ends) + 1 if whole else 0
 
 
 def _decode_line(line: bytes, trusted: bool) -> Record:

@@ -20,6 +20,7 @@ from katiml.records.model import (
     NO_METADATA,
     BoundingBox,
     Classification,
+    Completion,
     GroundTruth,
     Lane,
     Prediction,
@@ -64,11 +65,11 @@ def complete(record: Record) -> None:
     if record.tags and "" in record.tags:
         raise InvalidRecord("a tag needs a name", path="tags")
     if record.groundtruths:
-        record.groundtruths = _attachments(
-            record.groundtruths, "groundtruths", None, record.id is not UNSET
+        record.groundtruths = _each(
+            record.groundtruths, "groundtruths", _check_attachment, record.id is not UNSET
         )
     if record.predictions:
-        record.predictions = _attachments(
+        record.predictions = _each(
             record.predictions, "predictions", _check_prediction, record.id is not UNSET
         )
 
@@ -133,29 +134,36 @@ def _check_preprocessor(value: dict[str, Any]) -> None:
         raise InvalidRecord(f"unknown field {min(unknown)!r}", hint="fields are: type, size")
 
 
-def _attachments(
-    items: list[Any], name: str, check: Callable[[Any], None] | None, is_update: bool
+def _each(
+    items: list[Any], name: str, check: Callable[[Any, bool], None], is_update: bool
 ) -> list[Any]:
-    if None in items:
-        items = [item for item in items if item is not None]
-    for index, item in enumerate(items):
+    """Checks the items of a list; returns those that are not null."""
+    has_nulls = False
+    for item in items:
+        if item is None:
+            has_nulls = True
+            continue
         try:
-            if item.id is not UNSET or item.task_type not in _CANONICAL_TASKS:
-                _identify(item, is_update)
-            if (
-                item.segmentation_class_mask is not UNSET
-                or item.encoded_segmentation_class_mask is not UNSET
-            ):
-                _check_class_mask(item)
-            if check is not None:
-                check(item)
-            if item.bboxes or item.lanes or item.completions:
-                _check_children(item)
-            if item.metrics:
-                item.metrics = _without_nulls(item.metrics)
+            check(item, is_update)
         except InvalidRecord as error:
+            # Counted now, not on the way: counting is a tenth of the time of a good record.
+            index = next(index for index, other in enumerate(items) if other is item)
             raise within(error, f"{name}[{index}]") from None
-    return items
+    return [item for item in items if item is not None] if has_nulls else items
+
+
+def _check_attachment(item: GroundTruth | Prediction, is_update: bool) -> None:
+    if item.id is not UNSET or item.task_type not in _CANONICAL_TASKS:
+        _identify(item, is_update)
+    if (
+        item.segmentation_class_mask is not UNSET
+        or item.encoded_segmentation_class_mask is not UNSET
+    ):
+        _check_class_mask(item)
+    if item.bboxes or item.lanes or item.completions:
+        _check_children(item)
+    if item.metrics:
+        item.metrics = _without_nulls(item.metrics)
 
 
 def _identify(item: GroundTruth | Prediction, is_update: bool) -> None:
@@ -179,7 +187,8 @@ def _identify(item: GroundTruth | Prediction, is_update: bool) -> None:
         item.task_type = _OLD_TASKS[item.task_type]
 
 
-def _check_prediction(item: Prediction) -> None:
+def _check_prediction(item: Prediction, is_update: bool) -> None:
+    _check_attachment(item, is_update)
     if item.model_name is None:
         item.model_name = UNSET
     if item.encoded_logits is not UNSET:
@@ -282,38 +291,28 @@ def _plain_form(plain: Any, encoded: Any, name: str) -> Any:
 def _check_children(item: GroundTruth | Prediction) -> None:
     is_update = item.id is not UNSET
     if item.bboxes:
-        item.bboxes = _each(item.bboxes, _check_box, "bboxes", is_update)
+        item.bboxes = _each(item.bboxes, "bboxes", _check_box, is_update)
     if item.lanes:
-        item.lanes = _each(item.lanes, _check_lane, "lanes", is_update)
+        item.lanes = _each(item.lanes, "lanes", _check_lane, is_update)
     if item.completions:
-        item.completions = _each(item.completions, None, "completions", is_update)
+        item.completions = _each(item.completions, "completions", _check_child, is_update)
 
 
-def _each(
-    items: list[Any], check: Callable[[Any], None] | None, name: str, is_update: bool
-) -> list[Any]:
-    if None in items:
-        items = [item for item in items if item is not None]
-    for index, item in enumerate(items):
-        try:
-            if item.id is not UNSET and item.id is not None:
-                item.id = _checked(to_id, item.id, "id")
-                if not is_update:
-                    raise InvalidRecord(
-                        "an id needs the id of the ground truth or prediction around it", path="id"
-                    )
-            else:
-                item.id = UNSET
-            if check is not None:
-                check(item)
-            if item.metrics:
-                item.metrics = _without_nulls(item.metrics)
-        except InvalidRecord as error:
-            raise within(error, f"{name}[{index}]") from None
-    return items
+def _check_child(item: BoundingBox | Lane | Completion, is_update: bool) -> None:
+    if item.id is None:
+        item.id = UNSET
+    elif item.id is not UNSET:
+        item.id = _checked(to_id, item.id, "id")
+        if not is_update:
+            raise InvalidRecord(
+                "an id needs the id of the ground truth or prediction around it", path="id"
+            )
+    if item.metrics:
+        item.metrics = _without_nulls(item.metrics)
 
 
-def _check_box(box: BoundingBox) -> None:
+def _check_box(box: BoundingBox, is_update: bool) -> None:
+    _check_child(box, is_update)
     if box.coco_polygon:
         _check_points(box.coco_polygon, "coco_polygon", 6)
     if box.encoded_segmentation_mask is not UNSET:
@@ -330,17 +329,20 @@ def _check_box(box: BoundingBox) -> None:
             raise InvalidRecord(f"{side} is below 0", path=name)
 
 
-def _check_lane(lane: Lane) -> None:
+def _check_lane(lane: Lane, is_update: bool) -> None:
+    _check_child(lane, is_update)
     if lane.coco_polyline:
         _check_points(lane.coco_polyline, "coco_polyline", 4)
     if lane.classifications:
-        if None in lane.classifications:
-            lane.classifications = [item for item in lane.classifications if item is not None]
-        for index, item in enumerate(lane.classifications):
-            try:
-                _check_confidences(item)
-            except InvalidRecord as error:
-                raise within(error, f"classifications[{index}]") from None
+        lane.classifications = _each(
+            lane.classifications, "classifications", _check_classification, is_update
+        )
+
+
+def _check_classification(item: Classification, _is_update: bool) -> None:
+    _check_confidences(item)
+    if item.metrics:
+        item.metrics = _without_nulls(item.metrics)
 
 
 def _check_points(values: list[float], name: str, least: int) -> None:
