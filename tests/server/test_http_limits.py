@@ -120,6 +120,7 @@ def test_unknown_address_and_method(client: httpx.Client) -> None:
 def test_rate__refills() -> None:
     now = 0.0
     limit = RateLimit(60, clock=lambda: now)
+    limit.check("a", cost=0.0)
     for _ in range(60):
         limit.check("a")
     with pytest.raises(TooManyRequests) as caught:
@@ -127,6 +128,8 @@ def test_rate__refills() -> None:
     assert caught.value.status == 429
     assert caught.value.details["retry_after"] >= 1
     limit.check("b")
+    with pytest.raises(TooManyRequests):
+        limit.check("a", cost=0.0)
     now = 2.0
     limit.check("a")
     limit.check("a")

@@ -63,6 +63,16 @@ def test_select__page(dogs: Api) -> None:
     assert [row["groundtruths"][0]["class_name"] for row in rows] == ["chihuahua", "pug"]
 
 
+def test_select__page_after_page(dogs: Api) -> None:
+    body: dict[str, Any] = {"limit": 2, "orderBy": "metadata.width", "desc": True}
+    widths: list[int] = []
+    while rows := dogs.rows("/api/datapoints/select", body):
+        widths += [row["metadata"]["width"] for row in rows]
+        body["after"] = rows[-1]["id"]
+    assert widths == [104, 103, 102, 101, 100]
+    assert dogs.post("/api/datapoints/select", {"after": "nonsense"}).status_code == 400
+
+
 def test_select__nulls_mean_the_usual(dogs: Api) -> None:
     body = dict.fromkeys(("selectColumns", "filters", "orderBy", "desc", "limit", "offset"))
     assert len(dogs.rows("/api/datapoints/select", {**body, "datasetId": None})) == 5

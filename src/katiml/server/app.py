@@ -53,7 +53,7 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.lake = lake
     app.state.settings = settings
     app.state.requests = RateLimit(settings.requests_per_minute)
-    app.state.failures = RateLimit(_WRONG_KEYS_PER_MINUTE)
+    app.state.failures = RateLimit(_WRONG_KEYS_PER_MINUTE, "wrong keys in a minute")
     errors.install(app)
     for part in (system, tables, suggestions, analytics, ingestion, keys, sql):
         app.include_router(part.router)

@@ -10,6 +10,7 @@ from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 
 from katiml.errors import Unauthorized
+from katiml.keys import STRONG_LENGTH
 
 if TYPE_CHECKING:
     from katiml.lake import Lake
@@ -37,6 +38,9 @@ def caller_lake(request: Request, key: Annotated[str | None, Security(_header)] 
         raise Unauthorized("no API key", hint=_HINT)
     # Counted before the lake is asked, so that a flood of requests stays cheap.
     state.requests.check(hashlib.sha256(key.encode("utf-8", "replace")).hexdigest())
+    if len(key) < STRONG_LENGTH:
+        # Such a key may have to be compared slowly: nobody is given that for nothing.
+        state.failures.check(host, cost=0.0)
     organization_id = state.lake.keys.verify(key)
     if organization_id is None:
         state.failures.check(host)

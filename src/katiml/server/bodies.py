@@ -80,9 +80,11 @@ class _Page(_Body):
 
 
 class Select(_Page):
-    """Rows of one table."""
+    """Rows of one table. `after` is the id of a row: what follows it, as a page that nothing
+    shifts."""
 
     select_columns: Annotated[list[_Name], Meta(max_length=1_000)] | None = None
+    after: _Text | None = None
 
 
 class Delete(_Page):

@@ -37,14 +37,23 @@ class RateLimit:
     [0.0, 0.0, 30.0, 0.0]
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        what: str = "requests in a minute with this key",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.per_minute = per_minute
+        self.what = what
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._lock = Lock()
 
-    def take(self, client: str) -> float:
-        """Count one request; 0.0, or the seconds to wait where the client has none left."""
+    def take(self, client: str, cost: float = 1.0) -> float:
+        """Count one request; 0.0, or the seconds to wait where the client has none left.
+
+        At no cost it only says whether one is left.
+        """
         if self.per_minute <= 0:
             return 0.0
         rate = self.per_minute / 60.0
@@ -53,19 +62,19 @@ class RateLimit:
             left, since = self._buckets.pop(client, (float(self.per_minute), now))
             left = min(float(self.per_minute), left + (now - since) * rate)
             allowed = left >= 1.0
-            self._buckets[client] = (left - 1.0 if allowed else left, now)
+            self._buckets[client] = (left - cost if allowed else left, now)
             while len(self._buckets) > _CLIENTS_REMEMBERED:
                 self._buckets.popitem(last=False)
         return 0.0 if allowed else (1.0 - left) / rate
 
-    def check(self, client: str) -> None:
+    def check(self, client: str, cost: float = 1.0) -> None:
         """Count one request. Raises TooManyRequests, whose details say how long to wait."""
-        wait = self.take(client)
+        wait = self.take(client, cost)
         if wait:
             seconds = max(1, round(wait + 0.5))
             raise TooManyRequests(
-                f"more than {self.per_minute} requests in a minute with this key",
-                hint=f"try again in {seconds} s, or send more records in each request",
+                f"more than {self.per_minute} {self.what}",
+                hint=f"try again in {seconds} s",
                 details={"retry_after": seconds},
             )
 

@@ -94,7 +94,7 @@ def _add(table: str) -> None:
     def select(
         request: Request, lake: CallerLake, wanted: Annotated[Any, Depends(body(Select))]
     ) -> Response:
-        chosen = {**_chosen(wanted), "fields": wanted.select_columns}
+        chosen = {**_chosen(wanted), "fields": wanted.select_columns, "after": wanted.after}
         return _select(request, lake, table, chosen)
 
     @router.post(
