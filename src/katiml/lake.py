@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from katiml.ingest import Upload, finish_uploads, get_upload, ingest, list_uploads, resume_uploads
-from katiml.query import Collection
+from katiml.query import Collection, sql
+from katiml.query.collection import Form
 from katiml.store import open_store
 from katiml.store.scope import Scope
 from katiml.store.store import Store
@@ -111,15 +113,21 @@ class Lake:
             allow_private=allow_private,
         )
 
-    def sql(self, query: str, *, form: str = "pandas") -> Any:
+    def sql(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        form: Form = "pandas",
+    ) -> Any:
         """Run one read-only SQL statement over this organization's rows.
 
-        `form`: "pandas" (a DataFrame), "arrow" (a pyarrow.Table) or "batches" (an iterator of
-        pyarrow.RecordBatch). Raises InvalidInput for anything that is not a reading statement.
+        `parameters` are named `$name` in the text. `form`: "pandas" (a DataFrame), "arrow" (a
+        pyarrow.Table) or "batches" (an iterator of pyarrow.RecordBatch). Raises InvalidInput for
+        anything that is not a reading statement.
         """
-        from katiml.query.sql import sql
-
-        return sql(self.scope, query, form=form)
+        run: Any = sql  # its overloads tell the forms apart; here the form is any of them
+        return run(self.scope, query, parameters, form=form)
 
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""

@@ -1,4 +1,4 @@
-"""The tables of a lake: their columns, types, and what belongs to what. The only place that knows them.
+"""The tables of a lake: columns, types, and what belongs to what. The only place that knows.
 
 >>> TABLES["groundtruths"].columns["class_name"].type
 'VARCHAR'

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from katiml.errors import Conflict, Forbidden, InvalidInput, InvalidSource, NotFound
-from katiml.ingest import Source, get_upload, ingest, list_uploads, resume_uploads, worker
+from katiml.ingest import Source, get_upload, ingest, list_uploads, resume_uploads, sources, worker
 from katiml.ingest.uploads import _OBJECTS
 from katiml.store import Scope, open_store
 
@@ -107,6 +107,46 @@ class TestSources:
         assert ingest(scope, b"").wait(60).counts == {"read": 0, "landed": 0, "rejected": 0}
 
 
+class TestCancel:
+    def test_what_landed_stays(
+        self, scope: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from threading import Event
+
+        path = tmp_path / "many.ndjson"
+        path.write_bytes(lines(1_000))
+        monkeypatch.setattr(sources, "_READ_BYTES", 500)
+        monkeypatch.setattr(worker, "_BATCH_RECORDS", 50)
+        monkeypatch.setattr(
+            worker, "read_blocks", lambda raw: sources.read_blocks(raw, block_bytes=500)
+        )
+        half, cancelled, plain = Event(), Event(), worker._write
+
+        def write(*arguments: Any) -> Any:
+            if arguments[1].records_landed >= 300:
+                half.set()
+                cancelled.wait(30)
+            return plain(*arguments)
+
+        monkeypatch.setattr(worker, "_write", write)
+        upload = ingest(scope, path)
+        assert half.wait(30)
+        upload.cancel()
+        cancelled.set()
+        upload.wait(30)
+        assert upload.status == "ABORTED"
+        assert (upload.error or {})["message"] == "cancelled"
+        worker.finish_uploads(scope.store)
+        found = texts(scope)
+        assert 300 <= len(found) < 1_000
+        assert found == list(range(len(found)))
+        assert resume_uploads(scope) == 0
+
+    def test_a_finished_one_stays_as_it_is(self, scope: Scope) -> None:
+        upload = ingest(scope, [{"type": "TEXT", "text": "1"}]).cancel()
+        assert get_upload(scope, upload.id).status == "SUCCEEDED"
+
+
 class TestRejected:
     def test_the_wrong_one_alone(self, scope: Scope) -> None:
         good, bad = lines(10).splitlines(), b'{"type": "TEXT", "text": '
@@ -143,8 +183,6 @@ class TestRejected:
         assert "all 2 records were rejected" in (upload.error or {})["message"]
 
     def test_a_line_that_is_too_long(self, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
-        from katiml.ingest import sources
-
         monkeypatch.setattr(sources, "_READ_BYTES", 1_000)
         monkeypatch.setattr(
             worker,

@@ -178,7 +178,13 @@ def rejected_records(
 def _ingest_one(lake: Lake, file: str, idempotency_key: str | None) -> Upload:
     source = sys.stdin.buffer if file == "-" else file
     upload = lake.ingest(source, idempotency_key=idempotency_key)
-    return follow(upload, "standard input" if file == "-" else file, output.messages())
+    try:
+        return follow(upload, "standard input" if file == "-" else file, output.messages())
+    except KeyboardInterrupt:
+        upload.cancel()
+        landed = upload.counts["landed"]
+        output.complain(f"{file}: stopped; {landed:,} records have landed and stay", None)
+        raise typer.Exit(130) from None
 
 
 def _show(done: list[Upload]) -> None:

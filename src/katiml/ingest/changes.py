@@ -77,6 +77,7 @@ def refused(line: int, error: InvalidRecord) -> Rejected:
 
 
 def append(transaction: ScopedTransaction, tables: Tables, first_row: int) -> None:
+    """Insert tables of new rows; `first_row` begins the row numbers of new datapoints."""
     for table, rows in tables.items():
         if table == "datapoints":
             numbers = pa.array(range(first_row, first_row + rows.num_rows), pa.int64())
@@ -88,6 +89,7 @@ def append(transaction: ScopedTransaction, tables: Tables, first_row: int) -> No
 def apply_wave(
     transaction: ScopedTransaction, wave: Sequence[Entry], first_row: int
 ) -> tuple[list[Rejected], int]:
+    """Apply records that name each datapoint once: (those refused, datapoints created)."""
     found = _Found(transaction, [entry.record for entry in wave])
     kept: list[Record] = []
     rejected: dict[int, Rejected] = {}

@@ -122,5 +122,6 @@ def _fill(items: Sequence[Any], existing: Sequence[Mapping[str, Any] | None]) ->
 
 
 def merge_metrics(item: Any, row: Mapping[str, Any]) -> None:
+    """Put the metrics that a stored row has under those that were sent for it."""
     if item.metrics is not None and row["metrics"]:
         item.metrics = {**orjson.loads(row["metrics"]), **(item.metrics or {})}

@@ -11,19 +11,22 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from katiml.errors import KatiMLError, NotFound
+from katiml.errors import Conflict, KatiMLError, NotFound
 from katiml.ingest.batch import Batch, Outcome, apply
 from katiml.records import Rejected
 from katiml.store.ids import uuid7
 from katiml.store.scope import Scope, ScopedTransaction
 
 __all__ = [
+    "ABORTED",
     "FAILED",
     "FINISHED",
     "RUNNING",
     "SUCCEEDED",
     "Source",
     "State",
+    "abort",
+    "check_running",
     "counted",
     "insert",
     "read_state",
@@ -33,8 +36,8 @@ __all__ = [
     "write_rejected",
 ]
 
-RUNNING, SUCCEEDED, FAILED = "RUNNING", "SUCCEEDED", "FAILED"
-FINISHED = (SUCCEEDED, FAILED)
+RUNNING, SUCCEEDED, FAILED, ABORTED = "RUNNING", "SUCCEEDED", "FAILED", "ABORTED"
+FINISHED = (SUCCEEDED, FAILED, ABORTED)
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,28 @@ def read_state(scope: Scope, upload_id: str) -> State:
     if not rows:
         raise NotFound(f"no upload {str(upload_id)[:100]!r}", hint="lake.uploads.list() shows them")
     return State.of(rows[0])
+
+
+def abort(scope: Scope, upload_id: str) -> None:
+    """Stop an upload that is running; what has landed stays."""
+    error = orjson.dumps({"message": "cancelled", "code": "cancelled", "hint": None}).decode()
+    scope.transact(
+        lambda transaction: transaction.update(
+            "uploads",
+            "status = $aborted, finished_at = now(), worker = NULL, error = $error",
+            "id = $id::UUID AND status = $running",
+            {"aborted": ABORTED, "running": RUNNING, "error": error, "id": upload_id},
+        )
+    )
+
+
+def check_running(transaction: ScopedTransaction, state: State) -> None:
+    """Raises Conflict where the upload was stopped meanwhile, or taken over."""
+    rows = transaction.query(
+        "SELECT status, worker FROM {uploads} WHERE id = $id::UUID", {"id": state.id}
+    ).to_pylist()
+    if rows != [{"status": RUNNING, "worker": state.worker}]:
+        raise Conflict(f"upload {state.id} was stopped, or goes on elsewhere")
 
 
 def same_key(transaction: ScopedTransaction, state: State) -> State | None:

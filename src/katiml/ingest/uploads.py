@@ -24,6 +24,7 @@ from katiml.ingest.state import (
     FINISHED,
     Source,
     State,
+    abort,
     counted,
     insert,
     read_state,
@@ -74,7 +75,7 @@ class Upload:
 
     @property
     def status(self) -> str:
-        """RUNNING, SUCCEEDED or FAILED."""
+        """RUNNING, SUCCEEDED, FAILED or ABORTED."""
         return self.refresh().status
 
     @property
@@ -122,7 +123,7 @@ class Upload:
     def wait(
         self, timeout: float | None = None, *, on_progress: Callable[[Upload], None] | None = None
     ) -> Upload:
-        """Return when the upload has finished, whether it SUCCEEDED or FAILED.
+        """Return when the upload has finished, whatever its status.
 
         Raises TimeoutError after `timeout` seconds; the upload itself goes on.
         """
@@ -141,6 +142,11 @@ class Upload:
         join(self.id, 10)
         if on_progress:
             on_progress(self)
+        return self
+
+    def cancel(self) -> Upload:
+        """Stop it; the records that have landed stay, and the status is ABORTED."""
+        abort(self._scope, self.id)
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from katiml.errors import KatiMLError
+from katiml.errors import Conflict, KatiMLError
 from katiml.ingest.batch import Batch, Outcome, merged, prepare
 from katiml.ingest.locations import open_location
 from katiml.ingest.sources import Block, Meter, read_blocks
@@ -21,6 +21,7 @@ from katiml.ingest.state import (
     SUCCEEDED,
     Source,
     State,
+    check_running,
     counted,
     insert,
     read_state,
@@ -192,10 +193,18 @@ def _work(scope: Scope, state: State) -> None:
     finally:
         stop.set()
     if error is not None:
-        state = read_state(scope, state.id)
+        worker, state = state.worker, read_state(scope, state.id)
+        if state.status != RUNNING or state.worker != worker:
+            return
     final = State(**vars(state))
     final.finish(error)
-    scope.transact(lambda transaction: update(transaction, final))
+
+    def finish(transaction: ScopedTransaction) -> None:
+        check_running(transaction, state)
+        update(transaction, final)
+
+    with suppress(Conflict):
+        scope.transact(finish)
     if final.status == SUCCEEDED:
         for source in final.sources:
             if source.location.startswith("object://"):
@@ -318,6 +327,7 @@ def _parse(block: Block) -> tuple[int, Parsed]:
 
 def _write(scope: Scope, state: State, source: Source, pending: _Pending, bytes_read: int) -> State:
     def write(transaction: ScopedTransaction, outcome: Outcome) -> State:
+        check_running(transaction, state)
         written = counted(state, pending.read, outcome)
         written.source_position = pending.blocks[-1].after - 1
         written.bytes_read = bytes_read
