@@ -205,6 +205,7 @@ def test_objects_may_hold_what_python_programs_have(tmp_path):
                     "share": np.float32(0.5),
                     "on": datetime(2024, 1, 1),
                     "flag": np.bool_(True),
+                    "embeddings": np.array([[1, 2]]),
                 },
                 "tags": {1: np.int64(3)},
                 "groundtruths": (
@@ -235,6 +236,7 @@ def test_objects_may_hold_what_python_programs_have(tmp_path):
         "share": 0.5,
         "on": "2024-01-01T00:00:00",
         "flag": True,
+        "embeddings": [[1, 2]],
     }
     assert record.tags == {"1": "3"}
     box = record.groundtruths[0].bboxes[0]
@@ -268,6 +270,13 @@ def loop() -> dict:
         ({"type": "IMAGE", "metadata": {"a": float("nan")}}, "metadata.a", "nan"),
         ({"type": "IMAGE", "metadata": {"a": np.array([1, np.inf])}}, "metadata.a[1]", "inf"),
         ({"type": "IMAGE", "metadata": {"a": b"x"}}, "metadata.a", "type bytes"),
+        ({"type": "IMAGE", "metadata": {"logits": [np.nan]}}, "metadata.logits[0]", "nan"),
+        ({"type": "IMAGE", "tags": {"embeddings": np.nan}}, "tags.embeddings", "nan"),
+        (
+            {"type": "IMAGE", "gps_coordinates": {"logits": "\ud800"}},
+            "gps_coordinates.logits",
+            "half",
+        ),
         ({"type": "IMAGE", "metadata": {"a": 1 + 2j}}, "metadata.a", "type complex"),
         ({"type": "IMAGE", "metadata": {(1, 2): 1}}, "metadata", "a field name of type tuple"),
         ({"type": "IMAGE", "metadata": {"a": "\udc80"}}, "metadata.a", "surrogate"),

@@ -172,7 +172,7 @@ def parse_objects(objects: Sequence[Any], first: int = 1) -> Parsed:
     'CLASSIFICATION'
     """
     parsed = Parsed()
-    with np.errstate(over="ignore"):
+    with no_garbage_collection(), np.errstate(over="ignore"):
         for number, item in enumerate(objects, first):
             try:
                 record = _from_object(item)
@@ -300,7 +300,7 @@ def _finish_metadata(records: list[Record]) -> list[int]:
         if text.startswith(b"{") and not _SUSPECT_METADATA.search(text):
             continue
         try:
-            record.metadata = _metadata(plain(orjson.loads(text)))
+            record.metadata = _metadata(plain({"metadata": orjson.loads(text)})["metadata"])
         except (orjson.JSONDecodeError, InvalidRecord):
             failed.append(index)
     return failed

@@ -18,14 +18,16 @@ from katiml.records.faults import within
 
 __all__ = ["ARRAY_FIELDS", "plain"]
 
-# Left as they are: they become arrays, and lists of thousands of numbers are not walked.
+# Left as they are in attachments: they become arrays, and lists of thousands of numbers are not
+# walked.
 ARRAY_FIELDS = frozenset(
     {"logits", "embeddings", "grad_embeddings", "segmentation_class_mask", "segmentation_mask"}
 )
+_ATTACHMENTS = frozenset({"groundtruths", "groundtruth", "predictions", "prediction"})
 
 
-def plain(value: Any) -> Any:
-    """The same value from None, bool, int, float, str, list and dict alone; array fields stay.
+def plain(record: Any) -> Any:
+    """A record of None, bool, int, float, str, list and dict alone, but for its array fields.
 
     Raises InvalidRecord with the path of a number that is not finite, of text that cannot be
     stored, and of a value that has no JSON form.
@@ -33,6 +35,31 @@ def plain(value: Any) -> Any:
     >>> plain({"id": UUID(int=1), "tags": {1: np.int64(2)}})
     {'id': '00000000-0000-0000-0000-000000000001', 'tags': {'1': 2}}
     """
+    if not isinstance(record, Mapping):
+        return record
+    return _object(record, _field)
+
+
+def _field(name: str, value: Any) -> Any:
+    return (_attachment if name.partition(".")[0] in _ATTACHMENTS else _value)(name, value)
+
+
+def _attachment(name: str, value: Any) -> Any:
+    """Something inside an attachment, under its name."""
+    if name.rpartition(".")[2] in ARRAY_FIELDS:
+        return _object(value, _array_or_text) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return _object(value, _attachment)
+    if isinstance(value, list | tuple):
+        return _list(value, _attachment)
+    return _value(name, value)
+
+
+def _array_or_text(_name: str, value: Any) -> Any:
+    return value
+
+
+def _value(_name: str, value: Any) -> Any:
     kind = type(value)
     if kind is str:
         return _text(value)
@@ -43,33 +70,30 @@ def plain(value: Any) -> Any:
     if kind is float:
         return _number(value)
     if kind is dict or isinstance(value, Mapping):
-        return _object(value)
+        return _object(value, _value)
     if kind is list or kind is tuple:
-        return _array(value)
+        return _list(value, _value)
     return _foreign(value)
 
 
-def _object(value: Mapping[Any, Any]) -> dict[str, Any]:
+def _object(value: Mapping[Any, Any], convert: Callable[[str, Any], Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, item in value.items():
         name = key if type(key) is str else _key(key)
         try:
             if "\0" in name or not name.isascii():
                 _text(name)
-            if name.rpartition(".")[2] in ARRAY_FIELDS:
-                result[name] = item
-            else:
-                result[name] = plain(item)
+            result[name] = convert(name, item)
         except InvalidRecord as error:
             raise within(error, name) from None
     return result
 
 
-def _array(value: list[Any] | tuple[Any, ...]) -> list[Any]:
+def _list(value: list[Any] | tuple[Any, ...], convert: Callable[[str, Any], Any]) -> list[Any]:
     result = []
     for index, item in enumerate(value):
         try:
-            result.append(plain(item))
+            result.append(convert("", item))
         except InvalidRecord as error:
             raise within(error, f"[{index}]") from None
     return result
@@ -121,23 +145,23 @@ def _foreign(value: Any) -> Any:
         except (TypeError, ValueError, RuntimeError) as error:
             raise _no_form(value) from error
         if array.dtype.kind in "biufUM":
-            return plain(array.tolist())
+            return _value("", array.tolist())
     raise _no_form(value)
 
 
 # In this order: an Enum may be text too, and numpy.float64 is a float.
 _CONVERSIONS: tuple[tuple[type[Any], Callable[[Any], Any]], ...] = (
-    (Enum, lambda value: plain(value.value)),
+    (Enum, lambda value: _value("", value.value)),
     (str, lambda value: _text(str(value))),
     (datetime, datetime.isoformat),
     (date, date.isoformat),
     (UUID, str),
-    (os.PathLike, lambda value: plain(os.fspath(value))),
+    (os.PathLike, lambda value: _value("", os.fspath(value))),
     (Decimal, lambda value: _number(float(value))),
     (np.bool_, bool),
     (np.integer, int),
     (np.floating, lambda value: _number(float(value))),
-    (int, lambda value: plain(int(value))),
+    (int, lambda value: _value("", int(value))),
     (float, lambda value: _number(float(value))),
 )
 
