@@ -137,11 +137,11 @@ def _task_types(scope: Scope, samples: Samples, present: str) -> list[str]:
 def _by_bucket(scope: Scope, samples: Samples, task_type: str | None) -> dict[str, Any]:
     # The samples of one task type; where there are none of any, task_type is NULL in all.
     found = scope.query(
-        "SELECT bucket, CAST(sum(weight) AS BIGINT) AS count, any_value(task_type) AS task_type, "
+        "SELECT bucket, CAST(sum(weight) AS BIGINT) AS count, task_type, "
         "list(CAST(datapoint AS VARCHAR) ORDER BY datapoint) AS datapoints "
         f"FROM ({samples.sql}) WHERE bucket IS NOT NULL "
         "AND task_type IS NOT DISTINCT FROM CAST($shown_task_type AS VARCHAR) "
-        f"GROUP BY bucket ORDER BY {samples.order}",
+        f"GROUP BY bucket, task_type ORDER BY {samples.order}",
         {**samples.parameters, "shown_task_type": task_type},
     ).to_pydict()
     buckets = {
