@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from msgspec import UNSET
+from numpy.typing import NDArray
 
 from katiml.ingest.derive import Vector
 from katiml.records import BoundingBox, Completion, GroundTruth, Lane, Prediction, Record
@@ -133,11 +134,8 @@ def datapoint_rows(records: Sequence[Record], ids: pa.Array) -> pa.Table:
 
 def tag_rows(tags: Sequence[Mapping[str, str | None]], datapoints: pa.Array) -> pa.Table:
     """One row a tag; a null value stays null (it deletes)."""
-    names: list[str] = []
-    values: list[str | None] = []
-    for own in tags:
-        names.extend(own)
-        values.extend(own.values())
+    names = list(chain.from_iterable(tags))
+    values = list(chain.from_iterable(own.values() for own in tags))
     counts = np.fromiter(map(len, tags), np.int64, len(tags))
     return pa.table(
         {
@@ -269,32 +267,46 @@ def vector_rows(vectors: Sequence[Vector], ids: pa.Array, datapoints: pa.Array) 
     """
     if not vectors:
         return None
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, vector in enumerate(vectors):
-        by_shape.setdefault(vector.values.shape, []).append(index)
-    data: list[bytes] = [b""] * len(vectors)
-    dtypes = ["float16"] * len(vectors)
-    for indices in by_shape.values():
-        stacked = np.stack([vectors[index].values for index in indices])
-        with np.errstate(over="ignore"):
-            half = stacked.astype("<f2")
-        overflows = np.isinf(half).reshape(len(indices), -1).any(axis=1)
-        for position, index in enumerate(indices):
-            if overflows[position]:
-                data[index] = stacked[position].astype("<f4").tobytes()
-                dtypes[index] = "float32"
-            else:
-                data[index] = half[position].tobytes()
-    owners = pa.array([vector.owner for vector in vectors])
-    return pa.table(
-        {
-            "id": uuid7(len(vectors)),
-            "datapoint": datapoints.take(owners),
-            "prediction": ids.take(owners),
-            "type": pa.array([vector.type for vector in vectors], _STRING),
-            "model_name": pa.array([vector.model_name for vector in vectors], _STRING),
-            "dtype": pa.array(dtypes, _STRING),
-            "shape": pa.array([vector.values.shape for vector in vectors], pa.list_(pa.int32())),
-            "data": pa.array(data, pa.binary()),
-        }
-    )
+    by_shape: dict[tuple[int, ...], list[Vector]] = {}
+    for vector in vectors:
+        by_shape.setdefault(vector.values.shape, []).append(vector)
+    tables = []
+    for shape, own in by_shape.items():
+        owners = pa.array([vector.owner for vector in own])
+        dtype, data = _packed([vector.values for vector in own])
+        tables.append(
+            pa.table(
+                {
+                    "id": uuid7(len(own)),
+                    "datapoint": datapoints.take(owners),
+                    "prediction": ids.take(owners),
+                    "type": pa.array([vector.type for vector in own], _STRING),
+                    "model_name": pa.array([vector.model_name for vector in own], _STRING),
+                    "dtype": dtype,
+                    "shape": pa.repeat(pa.scalar(list(shape), pa.list_(pa.int32())), len(own)),
+                    "data": data,
+                }
+            )
+        )
+    return pa.concat_tables(tables)
+
+
+def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[pa.Array, pa.Array]:
+    """Arrays of one shape -> (dtype of each, bytes of each)."""
+    stacked = np.stack(arrays)
+    with np.errstate(over="ignore"):
+        half = stacked.astype("<f2")
+    overflows = ~np.isfinite(half).reshape(len(arrays), -1).all(axis=1)
+    if not overflows.any():
+        size = half[0].nbytes
+        offsets = np.arange(len(arrays) + 1, dtype=np.int64) * size
+        data = pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), len(arrays), [None, pa.py_buffer(offsets), pa.py_buffer(half)]
+        )
+        return pa.repeat("float16", len(arrays)), data
+    values = [
+        (stacked[row].astype("<f4") if overflow else half[row]).tobytes()
+        for row, overflow in enumerate(overflows)
+    ]
+    kinds = np.where(overflows, "float32", "float16")
+    return pa.array(kinds, _STRING), pa.array(values, pa.large_binary())
