@@ -255,3 +255,19 @@ def test_executions(api: Api) -> None:
         assert "limit" in response.json()["error"]["message"]
     assert api.client.get("/api/ingestion/executions/nonsense").status_code == 404
     assert api.client.get("/api/ingestion/executions/nonsense/rejected").status_code == 404
+
+
+def test_cancel(api: Api) -> None:
+    url = send(api, LINES * 20_000)
+    upload = api.rows("/api/ingestion/ingest", {"urls": [url]})
+    path = f"/api/ingestion/executions/{upload['id']}/cancel"
+    assert api.stranger.post(path).status_code == 404
+    assert api.client.post(path).status_code == 200
+    state = wait(api, upload)
+    assert state["status"] == "ABORTED"
+    assert state["counts"]["landed"] < 200_000
+    assert api.rows("/api/datapoints/count") == state["counts"]["landed"]
+    done = api.rows("/events", {"records": [picture(0)]})
+    again = api.client.post(f"/api/ingestion/executions/{done['id']}/cancel")
+    assert again.status_code in (200, 409)
+    assert wait(api, done)["status"] == "SUCCEEDED"

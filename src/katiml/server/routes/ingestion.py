@@ -114,6 +114,14 @@ def execution(lake: CallerLake, upload_id: str) -> Response:
     return json_response(as_execution(lake.uploads.get(upload_id)))
 
 
+@router.post(
+    "/api/ingestion/executions/{upload_id}/cancel",
+    summary="Stop an upload; what has landed stays",
+)
+def cancel(lake: CallerLake, upload_id: str) -> Response:
+    return json_response(as_execution(lake.uploads.get(upload_id).cancel()))
+
+
 @router.get(
     "/api/ingestion/executions/{upload_id}/rejected",
     summary="The rejected records with source, line, path and reason; or only as they were sent",
