@@ -338,8 +338,9 @@ def group_by_uri(
 ) -> pd.DataFrame:
     """One row for each `metadata.uri` of a joined frame, with the columns the transform returns.
 
-    The transform is given `(ids, metadatas, groundtruths, predictions)`, or those of them that the
-    frame has, as lists in the order of the frame's columns. It may run in `num_workers` threads.
+    The transform is given `(ids, metadatas, groundtruths, predictions)`, each a list over all
+    datapoints of the uri; an attachment column that the frame does not have is left out. It runs
+    in `num_workers` threads.
     """
     return _frames.group_by_uri(datapoints, uri_grouped_transform, num_workers)
 
