@@ -24,7 +24,7 @@ from katiml.errors import InvalidSource
 
 __all__ = ["BLOCK_BYTES", "MAX_LINE_BYTES", "Block", "read_blocks"]
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 22
 MAX_LINE_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 # A real upload compresses 5 to 50 times; a bomb of zeros 1,000 times and more.
@@ -145,11 +145,14 @@ def _line_blocks(
     head: bytes, chunks: Iterator[bytes], block_bytes: int, max_line_bytes: int
 ) -> Iterator[Block]:
     first, rest, skipping = 1, head.removeprefix(b"\xef\xbb\xbf"), False
+    first_bytes = _READ_BYTES
     ended = False
     while not ended:
         pieces, size = [rest], len(rest)
-        # Doubling keeps the cost of a long line linear.
-        wanted = max(block_bytes, 2 * size)
+        # Doubling keeps the cost of a long line linear. Small blocks first: the next stage starts
+        # early, and large ones cost less a record.
+        wanted = max(min(block_bytes, first_bytes), 2 * size)
+        first_bytes *= 2
         for chunk in chunks:
             pieces.append(chunk)
             size += len(chunk)

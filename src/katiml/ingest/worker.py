@@ -289,7 +289,8 @@ def _read_source(scope: Scope, state: State, source: Source, meter: Meter) -> St
             pending.blocks.append(part)
             pending.read += read
             ended = source.last is not None and block.after > source.last
-            if pending.is_full or ended:
+            # Hand over whenever the writer is free; while it is not, let the batch grow.
+            if pending.is_full or ended or writing is None or writing.done():
                 state = writing.result() if writing else state
                 done = before + meter.bytes_read
                 writing = writer.submit(_write, scope, state, source, pending, done)

@@ -28,7 +28,7 @@ from katiml.store.sql import sql_string
 __all__ = ["FileEngine", "FolderHome", "open_engine"]
 
 FILE_NAME = "lake.duckdb"
-LOG_BYTES = 16 * 2**20
+LOG_BYTES = 128 * 2**20
 
 
 def busy_limit() -> float:
