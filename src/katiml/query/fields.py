@@ -78,6 +78,8 @@ class Field:
     table: str
     column: Column
     path: tuple[str, ...] = ()
+    # Whether the text NaN in JSON is no number; false where it cannot matter, which is faster.
+    exact: bool = True
 
     @property
     def kind(self) -> str:
@@ -121,8 +123,9 @@ class Field:
         """The value as a number; NULL where it is none."""
         if self.kind == "number":
             return self.sql()
-        # NaN would be greater than every number and equal to itself.
-        return f"nullif(TRY_CAST({self.text(parameters)} AS DOUBLE), CAST('NaN' AS DOUBLE))"
+        number = f"TRY_CAST({self.text(parameters)} AS DOUBLE)"
+        # To DuckDB NaN is greater than every number and equal to itself.
+        return f"nullif({number}, CAST('NaN' AS DOUBLE))" if self.exact else number
 
 
 def iso_text(sql: str) -> str:

@@ -66,6 +66,7 @@ class _Compiler:
     def __init__(self, prefix: str) -> None:
         self.parameters = Parameters(prefix)
         self._count = 0
+        self._negations = 0
 
     def conjunction(self, root: str, filters: Any, place: str, depth: int) -> str:
         """All of a list of filters, or one filter; attachments bind by position."""
@@ -107,7 +108,10 @@ class _Compiler:
             members = _list(item["all"], f"{place}.all")
             return self.conjunction(root, members, f"{place}.all", depth + 1)
         if names == {"not"}:
-            return f"(NOT {self.conjunction(root, item['not'], f'{place}.not', depth + 1)})"
+            self._negations += 1
+            inner = self.conjunction(root, item["not"], f"{place}.not", depth + 1)
+            self._negations -= 1
+            return f"(NOT {inner})"
         if names in ({"exists"}, {"exists", "where"}):
             table = resolve_table(root, item["exists"])
             where = self.conjunction(table, item.get("where"), f"{place}.where", depth + 1)
@@ -126,7 +130,13 @@ class _Compiler:
 
     def _compare(self, comparison: _Comparison, place: str) -> str:
         try:
-            return compare(comparison.field, comparison.operator, comparison.right, self.parameters)
+            return compare(
+                comparison.field,
+                comparison.operator,
+                comparison.right,
+                self.parameters,
+                negated=self._negations > 0,
+            )
         except InvalidFilter as error:
             raise InvalidFilter(f"{place}: {error.message}", hint=error.hint) from None
 

@@ -6,8 +6,10 @@ three-valued logic: every comparison with it is unknown, but for the `is` family
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -52,6 +54,8 @@ _ALIASES = {
     "notnull": "is not null",
 }
 _NULL = "CAST(NULL AS BOOLEAN)"
+# Comparisons that NaN, taken for a number, would not pass.
+_NEVER_NAN = ("=", "<", "<=", ">", ">=", "in", "any", "between")
 # Up to this many values are compared one by one, so that the table's statistics can prune.
 _FEW = 8
 
@@ -91,11 +95,13 @@ def holds_for_missing(operator: str, right: Any) -> bool:
     return operator in ("is not", "is distinct from") and right is not None
 
 
-def compare(field: Field, operator: str, right: Any, parameters: Parameters) -> str:
+def compare(
+    field: Field, operator: str, right: Any, parameters: Parameters, *, negated: bool = False
+) -> str:
     """The SQL of `field operator right`; columns are named without their table.
 
-    `right` is as `values.plain` gives it. Raises InvalidFilter where the operator and the right
-    side mean nothing together.
+    `right` is as `values.plain` gives it, `negated` says that a NOT stands around it. Raises
+    InvalidFilter where the operator and the right side mean nothing together.
     """
     if field.kind == "bytes" and operator not in ("is null", "is not null"):
         raise InvalidFilter(
@@ -108,6 +114,8 @@ def compare(field: Field, operator: str, right: Any, parameters: Parameters) -> 
     if right is None:
         return _NULL
     negation, positive = ("NOT ", operator[4:]) if operator.startswith("not ") else ("", operator)
+    if operator in _NEVER_NAN and not negated:
+        field = replace(field, exact=False)
     if positive in ("in", "between", "any", "contains"):
         compiled = {
             "in": _in,
@@ -132,6 +140,8 @@ def _existing(field: Field, parameters: Parameters) -> str:
 
 
 def _comparison(field: Field, operator: str, right: Any, parameters: Parameters) -> str:
+    if operator in (">", ">=") and not field.exact and field.kind == "json" and _is_float(right):
+        return _above(field, operator, float(right), parameters)
     left, placeholder = _operands(field, right, parameters)
     sql = {
         "!=": "<>",
@@ -141,6 +151,20 @@ def _comparison(field: Field, operator: str, right: Any, parameters: Parameters)
         "is not distinct from": "IS NOT DISTINCT FROM",
     }.get(operator, operator)
     return f"({left} {sql} {placeholder})"
+
+
+def _is_float(right: Any) -> bool:
+    """Whether the value is compared as a float without loss."""
+    return _is_number(right) and (isinstance(right, float) or abs(right) <= 2**53)
+
+
+def _above(field: Field, operator: str, low: float, parameters: Parameters) -> str:
+    """`field > low` or `>=`, where NaN, which DuckDB puts above infinity, is left out."""
+    if operator == ">" and low == math.inf:
+        return f"({field.number(parameters)} < {parameters.add(-math.inf)})"
+    lowest = math.nextafter(low, math.inf) if operator == ">" else low
+    infinity = parameters.add(math.inf)
+    return f"({field.number(parameters)} BETWEEN {parameters.add(lowest)} AND {infinity})"
 
 
 def _operands(field: Field, right: Any, parameters: Parameters) -> tuple[str, str]:
