@@ -6,6 +6,7 @@ Truth is True, False or None (unknown).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -98,7 +99,7 @@ def value_of(row: dict[str, Any], name: str) -> Any:
     return value
 
 
-def comparison(value: Any, name: str, op: str, right: Any) -> Truth:
+def comparison(value: Any, name: str, op: str, right: Any) -> Truth:  # noqa: C901
     is_json = name.partition(".")[0] in JSON_COLUMNS
     if op in ("is null", "is not null"):
         op, right = op.removesuffix(" null"), None
@@ -170,7 +171,7 @@ def number(value: Any) -> float | None:
         converted = float(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    return None if converted is None or converted != converted else converted
+    return None if converted is None or math.isnan(converted) else converted
 
 
 def text(value: Any) -> str | None:

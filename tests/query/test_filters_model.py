@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,17 +51,19 @@ TEXT_FIELDS = {
     "bboxes": ["class_name"],
 }
 NUMBER_FIELDS = {"bboxes": ["confidence"]}
-OTHERS = {
-    table: [other for root, other in model.LINKS if root == table] for table in TEXT_FIELDS
-}
+OTHERS = {table: [other for root, other in model.LINKS if root == table] for table in TEXT_FIELDS}
 
 
 def make_rows(seed: int = 7) -> model.Rows:
     chance = random.Random(seed)
     value = lambda: chance.choice([*TEXTS, *NUMBERS, True, False, None])  # noqa: E731
-    word = lambda: chance.choice([*TEXTS, None])  # noqa: E731
-    id = lambda: f"{chance.getrandbits(128):032x}"  # noqa: E731
-    ids = lambda n: [f"{i[:8]}-{i[8:12]}-{i[12:16]}-{i[16:20]}-{i[20:]}" for i in (id() for _ in range(n))]  # noqa: E731,E501
+
+    def word() -> str | None:
+        return chance.choice([*TEXTS, None])
+
+    def ids(count: int) -> list[str]:
+        return [str(UUID(int=chance.getrandbits(128))) for _ in range(count)]
+
     datapoints = [
         {
             "id": i,
@@ -184,9 +187,7 @@ def _missing(left: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 def filter_lists(table: str, depth: int = 2) -> st.SearchStrategy[Any]:
     """Lists of filters and groups on `table` and its attachments."""
-    attached = [
-        own_filters(other, f"{other}.") for other in OTHERS[table]
-    ]
+    attached = [own_filters(other, f"{other}.") for other in OTHERS[table]]
     leaves = st.one_of(own_filters(table), *attached)
     if depth == 0:
         return st.lists(leaves, max_size=3)

@@ -96,7 +96,7 @@ def test_parts_of_json_are_named_as_asked(filled: Scope) -> None:
 
 @pytest.mark.parametrize("fields", [["colour"], ["groundtruths.colour"], ["colours.*"], [3], 3])
 def test_unknown_fields_are_named(scope: Scope, fields: Any) -> None:
-    with pytest.raises(InvalidFilter, match="colour|3"):
+    with pytest.raises(InvalidFilter, match=r"colour|3"):
         select(scope, "datapoints", fields=fields)
 
 

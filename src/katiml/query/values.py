@@ -77,6 +77,12 @@ def _checked_text(value: str) -> str:
             f"{shown(value)} holds half a surrogate pair, which is no text",
             hint="send text as valid Unicode",
         ) from None
+    # DuckLake asks its catalog with such a text, and the catalog ends texts there.
+    if "\0" in value:
+        raise InvalidFilter(
+            f"{shown(value)} holds a NUL character",
+            hint="no text in a lake has one, so nothing can equal it",
+        )
     return value
 
 
