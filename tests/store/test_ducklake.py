@@ -119,6 +119,32 @@ def test_a_lost_connection_is_made_again(ducklake_url: str, postgres: Any) -> No
         assert scope.query("SELECT id FROM {datapoints}").num_rows == 3
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_happens_once(
+    ducklake_url: str, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    from katiml.store import engine
+    from katiml.store.failures import Lost
+
+    commit = engine.EngineTransaction.commit
+    failures = [Lost("server closed the connection")]
+
+    def losing(transaction: Any, token: str) -> None:
+        if failures and moment == "before":
+            raise failures.pop()
+        commit(transaction, token)
+        if failures:
+            raise failures.pop()
+
+    with open_store(ducklake_url) as store:
+        scope = Scope(store)
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.EngineTransaction, "commit", losing)
+            scope.transact(lambda tx: tx.append("datapoints", pa.table({"id": uuid7(1)})))
+        assert not failures
+        assert scope.query("SELECT id FROM {datapoints}").num_rows == 1
+
+
 def test_a_forked_child_has_its_own_connection(ducklake_url: str) -> None:
     script = """
         store = open_store(sys.argv[1])

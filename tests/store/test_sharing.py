@@ -321,3 +321,112 @@ def test_acknowledged_transactions_survive_kill_9(folder: str) -> None:
     for name, last in acknowledged.items():
         assert {f"{name}-{number}" for number in range(last + 1)} <= landed
         assert len([text for text in landed if text.startswith(name)]) <= last + 2
+
+
+CLIENT_WRITES_ONCE = """
+    scope = Scope(open_store(sys.argv[1]))
+    say("open")
+    sys.stdin.readline()
+    scope.transact(lambda tx: tx.append("datapoints", datapoints(1)))
+    say(scope.query("SELECT count(*) AS n FROM {datapoints}")["n"][0].as_py())
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_commit_whose_answer_is_lost_happens_once(folder: str, moment: str) -> None:
+    script = """
+        from katiml.store import owner
+        commit = owner._Session._do_commit
+        def dying(session, token):
+            if sys.argv[2] == "after":
+                commit(session, token)
+            os._exit(9)
+        owner._Session._do_commit = dying
+        store = open_store(sys.argv[1])
+        say("open")
+        sys.stdin.readline()
+    """
+    with Script(script, folder, moment) as owner, Script(CLIENT_WRITES_ONCE, folder) as client:
+        assert owner.line() == "open"
+        assert client.line() == "open"
+        client.tell()
+        assert client.line() == "1"
+
+
+def test_an_owner_that_dies_while_rows_are_read_is_said(folder: str) -> None:
+    script = """
+        from katiml.errors import LakeBusy
+        scope = Scope(open_store(sys.argv[1]))
+        reader = scope.stream("SELECT repeat('x', 100000) AS x FROM range(100000)")
+        say(reader.read_next_batch().num_rows > 0)
+        sys.stdin.readline()
+        try:
+            reader.read_all()
+        except LakeBusy as error:
+            say(error.hint)
+        say(scope.query("SELECT 1 AS n").to_pylist())
+    """
+    with Script("open_store(sys.argv[1]); say(1); sys.stdin.readline()", folder) as owner:
+        owner.line()
+        with Script(script, folder) as client:
+            assert client.line() == "True"
+            owner.process.kill()
+            owner.process.wait()
+            client.tell()
+            assert client.finish() == ["run the query again", "[{'n': 1}]"]
+
+
+def test_an_owner_that_is_stopped_is_named(folder: str) -> None:
+    script = """
+        from katiml.errors import LakeBusy
+        from katiml.store import client, loopback
+        client._PATIENCE_SECONDS = client._SILENCE_SECONDS = loopback.HANDSHAKE_SECONDS = 0.3
+        scope = Scope(open_store(sys.argv[1]))
+        say("open")
+        sys.stdin.readline()
+        try:
+            scope.query("SELECT 1")
+        except LakeBusy as error:
+            say(error)
+    """
+    with Script("open_store(sys.argv[1]); say(1); sys.stdin.readline()", folder) as owner:
+        owner.line()
+        with Script(script, folder) as client:
+            assert client.line() == "open"
+            owner.process.send_signal(signal.SIGSTOP)
+            client.tell()
+            assert str(owner.process.pid) in client.line()
+
+
+def test_an_owner_at_long_work_is_waited_for(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        from katiml.store import client
+        client._PATIENCE_SECONDS, client._SILENCE_SECONDS = 0.05, 0.1
+        scope = Scope(open_store(sys.argv[1]))
+        say("open")
+        scope.transact(lambda tx: tx.append("datapoints", datapoints(1)))
+        say("done")
+    """
+    with open_store(folder) as store:
+
+        def work(tx: object) -> None:
+            client.line()
+            time.sleep(0.5)
+
+        with Script(script, folder) as client:
+            store.transact(work)
+            assert client.line() == "done"
+
+
+def test_a_reader_that_stops_early_disturbs_nobody(folder: str) -> None:
+    script = """
+        scope = Scope(open_store(sys.argv[1]))
+        for _ in range(3):
+            reader = scope.stream("SELECT repeat('x', 1000) AS x FROM range(1000000)")
+            reader.read_next_batch()
+            del reader
+        scope.transact(lambda tx: tx.append("datapoints", datapoints(1)))
+        say(scope.query("SELECT count(*) AS n FROM {datapoints}").to_pylist())
+    """
+    with open_store(folder), Script(script, folder) as client:
+        assert client.finish() == ["[{'n': 1}]"]

@@ -139,3 +139,9 @@ def test_reserved_rows_never_overlap(scope: Scope) -> None:
 def test_a_transaction_inside_a_transaction_is_refused(store: Store) -> None:
     with pytest.raises(RuntimeError, match="inside"):
         store.transact(lambda tx: store.transact(lambda inner: None))
+
+
+def test_rows_are_not_reserved_inside_a_transaction(scope: Scope) -> None:
+    scope.reserve_rows(1)
+    with pytest.raises(RuntimeError, match="inside"):
+        scope.transact(lambda tx: scope.reserve_rows(1))

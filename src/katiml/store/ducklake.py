@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from importlib import resources
 from urllib.parse import urlsplit
 
@@ -54,6 +55,8 @@ class DuckLakeEngine(Engine):
             transaction.rollback()
 
     def committed(self, token: str) -> bool:
+        # PostgreSQL may still be at the commit whose connection was lost: it takes milliseconds.
+        time.sleep(0.5)
         found = self.query(
             "SELECT 1 FROM lake.snapshots() WHERE commit_extra_info = $token", {"token": token}
         )

@@ -8,7 +8,8 @@ import hashlib
 import os
 import threading
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from katiml.errors import KatiMLError
 from katiml.store.engine import Backend, Engine
@@ -45,15 +46,20 @@ class Home(ABC):
     def abandon(self) -> None:
         """In a forked child: forget the parent's backend without touching what it holds."""
 
-    def enter_transaction(self) -> None:
-        """Refuse a transaction inside a transaction of the same thread: it would wait for ever."""
+    def refuse_nesting(self) -> None:
+        """A transaction inside another one of the same thread would wait for itself for ever."""
         if getattr(self._thread, "busy", False):
             raise RuntimeError("a transaction cannot begin inside another one of the same thread")
-        self._thread.busy = True
 
-    def leave_transaction(self) -> None:
-        """The counterpart of `enter_transaction`."""
-        self._thread.busy = False
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Mark this thread as being inside a transaction."""
+        self.refuse_nesting()
+        self._thread.busy = True
+        try:
+            yield
+        finally:
+            self._thread.busy = False
 
 
 def keep_for_ever(engine: Engine) -> None:

@@ -130,11 +130,8 @@ class Store:
         1
         """
         home = self.home
-        home.enter_transaction()
-        try:
+        with home.transaction():
             return self._transact(home, work)
-        finally:
-            home.leave_transaction()
 
     def _transact(self, home: Home, work: Callable[[Transaction], T]) -> T:
         token = str(uuid4())
@@ -170,6 +167,7 @@ class Store:
     def reserve_rows(self, count: int) -> int:
         """The first of `count` consecutive datapoint row numbers that nobody else ever gets."""
         home = self.home
+        home.refuse_nesting()
         with home.row_lock:
             if home.rows_left < count:
                 size = max(count, _ROW_BLOCK)
