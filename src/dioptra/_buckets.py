@@ -75,7 +75,7 @@ def _open(url: str) -> tuple[Any, str]:
             "config_kwargs": {"signature_version": "s3v4"},
         }
     try:
-        filesystem, path = fsspec.core.url_to_fs(url, **options)
+        filesystem, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
     except ImportError as error:
         raise MissingExtra(
             f"{protocol}:// needs a package that is not installed: {error}",

@@ -47,7 +47,7 @@ def credentials(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def objects() -> set[str]:
-    filesystem = fsspec.filesystem("s3")
+    filesystem = fsspec.filesystem("s3", skip_instance_cache=True)
     filesystem.invalidate_cache()
     return set(filesystem.find(BUCKET))
 
@@ -65,7 +65,7 @@ def test_via_object_store(lake: katiml.Lake) -> None:
 
 def test_from_bucket(lake: katiml.Lake) -> None:
     lines = "".join(json.dumps({"type": "TEXT", "text": str(n)}) + "\n" for n in range(10))
-    fsspec.filesystem("s3").pipe(f"{BUCKET}/own.ndjson", lines.encode())
+    fsspec.filesystem("s3", skip_instance_cache=True).pipe(f"{BUCKET}/own.ndjson", lines.encode())
     part = utils.upload_to_lake_from_bucket(BUCKET, "own.ndjson", offset=2, limit=5)
     assert utils.wait_for_upload(part)["counts"]["landed"] == 3
     whole = utils.upload_to_lake_from_bucket(BUCKET, "own.ndjson", disable_batching=True)
@@ -85,7 +85,7 @@ def test_images(lake: katiml.Lake) -> None:
     utils.wait_for_upload(upload)
     metadata = utils.select_datapoints([])["metadata"][0]
     assert metadata == {"uri": f"s3://{BUCKET}/some/prefix/images/one.png", "width": 6, "height": 4}
-    with fsspec.filesystem("s3").open(metadata["uri"]) as file:
+    with fsspec.filesystem("s3", skip_instance_cache=True).open(metadata["uri"]) as file:
         np.testing.assert_array_equal(np.asarray(Image.open(file)), np.asarray(image))
 
 

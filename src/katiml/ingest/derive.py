@@ -7,7 +7,7 @@ Fills fields that were not sent; what the user sent always wins.
 >>> cat = Prediction(
 ...     task_type="CLASSIFICATION", class_names=["cat", "dog"], logits=np.array([2.0, 0.0])
 ... )
->>> derive([cat])
+>>> maps = derive([cat])
 >>> cat.class_name, round(cat.confidence, 3)
 ('cat', 0.881)
 """

@@ -115,14 +115,13 @@ def _open_object_store(location: str, scheme: str) -> Iterator[tuple[BinaryIO, i
     try:
         import fsspec
 
-        filesystem, path = fsspec.url_to_fs(location)
+        # A fresh one: fsspec's own cache keeps keys, addresses and listings of the first use.
+        filesystem, path = fsspec.url_to_fs(location, skip_instance_cache=True)
     except ImportError as error:
         raise MissingExtra(
             f"{scheme}:// needs {_OBJECT_STORES[scheme]}", hint="pip install 'katiml[cloud]'"
         ) from error
     try:
-        # Whoever listed the bucket earlier in this process may not have seen the object yet.
-        filesystem.invalidate_cache()
         size = filesystem.info(path).get("size")
         file = filesystem.open(path, "rb")
     except KatiMLError:

@@ -31,6 +31,7 @@ class Objects:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._opened: Any = None
 
     def put(self, organization_id: str, content: bytes | IO[bytes]) -> str:
         """Store bytes or a binary stream durably; returns the new object's id."""
@@ -97,7 +98,10 @@ class Objects:
         from katiml.store.extras import cloud_extra
 
         with cloud_extra():
-            return fsspec.core.url_to_fs(self.root)[0]
+            if self._opened is None:
+                # fsspec keeps file systems for ever, with the keys and address of their first use.
+                self._opened = fsspec.core.url_to_fs(self.root, skip_instance_cache=True)[0]
+            return self._opened
 
 
 def _missing(object_id: str) -> NotFound:
