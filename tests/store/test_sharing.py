@@ -357,7 +357,7 @@ def test_an_owner_that_dies_while_rows_are_read_is_said(folder: str) -> None:
     script = """
         from katiml.errors import LakeBusy
         scope = Scope(open_store(sys.argv[1]))
-        reader = scope.stream("SELECT repeat('x', 100000) AS x FROM range(100000)")
+        reader = scope.stream("SELECT repeat('x', 100000) AS x FROM range(20000)")
         say(reader.read_next_batch().num_rows > 0)
         sys.stdin.readline()
         try:

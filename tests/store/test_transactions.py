@@ -9,6 +9,8 @@ from katiml.errors import InvalidInput
 from katiml.store import Scope, Store
 from katiml.store.ids import uuid7
 
+from .processes import Script
+
 
 def datapoints(count: int) -> pa.Table:
     return pa.table({"id": uuid7(count), "type": ["IMAGE"] * count, "row": range(count)})
@@ -145,3 +147,17 @@ def test_rows_are_not_reserved_inside_a_transaction(scope: Scope) -> None:
     scope.reserve_rows(1)
     with pytest.raises(RuntimeError, match="inside"):
         scope.transact(lambda tx: scope.reserve_rows(1))
+
+
+def test_streams_of_long_texts_stay_in_bounded_memory(lake_url: str) -> None:
+    script = """
+        import resource
+        scope = Scope(open_store(sys.argv[1]))
+        reader = scope.stream("SELECT repeat('x', 20000) AS x FROM range(100000)")
+        size = sum(batch.num_rows for batch in reader)
+        say(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    """
+    with Script(script, lake_url) as process:
+        rows, megabytes = map(int, process.finish()[-1].split())
+    assert rows == 100_000
+    assert megabytes < 700, "2 GB of text passed through"
