@@ -13,6 +13,7 @@ from katiml.errors import InvalidFilter, InvalidInput
 from katiml.query.aggregate import within
 from katiml.query.fields import Field, Parameters, quoted, resolve, shown, split, table_of
 from katiml.query.filters import Condition, compile_filters
+from katiml.query.values import plain
 from katiml.schema import LOOKUPS, TABLES, TASK_TYPES
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class _Request:
         conditions = [within(self.root, table, self.condition).sql]
         columns = TABLES[table].columns
         if self.model_name is not None:
-            model = f"model_name = {parameters.add(self.model_name)}"
+            model = f"model_name = {parameters.add(plain(self.model_name))}"
             if "model_name" in columns:
                 conditions.append(model)
             elif "prediction" in columns:
@@ -225,7 +226,7 @@ def _tag(request: _Request, name: str) -> Samples:
     rows = request.rows_of("tags", parameters)
     sql = (
         "SELECT datapoint, CAST(NULL AS VARCHAR) AS task_type, value AS bucket, 1 AS weight "
-        f"FROM {{tags}} WHERE name = {parameters.add(name)} AND {rows}"
+        f"FROM {{tags}} WHERE name = {parameters.add(plain(name))} AND {rows}"
     )
     return Samples(sql, {**request.condition.parameters, **parameters.values}, title=name)
 

@@ -12,6 +12,7 @@ from katiml.errors import InvalidInput
 from katiml.query.fields import shown
 from katiml.query.frames import to_pandas
 from katiml.query.statements import parse_statement
+from katiml.query.values import plain
 from katiml.store.scope import expand
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _scoped(scope: Scope, text: str, values: dict[str, Any]) -> tuple[str, dict[
             f"${missing[0]} has no value" if missing else f"there is no ${extra[0]} in the SQL"
         )
         raise InvalidInput(problem, hint="parameters are a dict with a value for each $name")
+    values = {name: plain(value) for name, value in values.items()}
     if not statement.tables:
         return f"SELECT * FROM (\n{statement.text}\n) AS result", values
     # Only this part goes through the template: braces in the text are the user's own.
