@@ -11,6 +11,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import pyarrow as pa
+
 from katiml.errors import Conflict, KatiMLError
 from katiml.ingest.batch import Batch, Outcome, merged, prepare
 from katiml.ingest.locations import open_location
@@ -336,4 +338,7 @@ def _write(scope: Scope, state: State, source: Source, pending: _Pending, bytes_
         update(transaction, written)
         return written
 
-    return write_batch(scope, merged(pending.batches), state, write)[1]
+    written = write_batch(scope, merged(pending.batches), state, write)[1]
+    # Arrow keeps what it frees, which over a long file adds up to more than the batches take.
+    pa.default_memory_pool().release_unused()
+    return written

@@ -28,7 +28,7 @@ from katiml.store.sql import sql_string
 __all__ = ["FileEngine", "FolderHome", "open_engine"]
 
 FILE_NAME = "lake.duckdb"
-LOG_BYTES = 128 * 2**20
+LOG_BYTES = 64 * 2**20
 
 
 def busy_limit() -> float:
@@ -87,7 +87,10 @@ def open_engine(folder: Path) -> FileEngine:
     connection = new_instance(str(folder / "tmp"))
     try:
         with translated(place):
-            connection.execute(f"ATTACH {sql_string(str(folder / FILE_NAME))} AS lake")
+            # A checkpoint works on a whole row group of a table in memory: a third of DuckDB's own
+            # size keeps that small where the rows carry vectors.
+            file = sql_string(str(folder / FILE_NAME))
+            connection.execute(f"ATTACH {file} AS lake (ROW_GROUP_SIZE 40960)")
             connection.execute("SET wal_autocheckpoint = '1TB'")
             connection.execute(f"SET allowed_directories = [{sql_string(place)}]")
             connection.execute("SET enable_external_access = false")
