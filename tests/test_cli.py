@@ -151,6 +151,7 @@ def test_uploads_can_be_listed_shown_and_their_rejected_records_fetched(filled: 
     assert upload["id"] in filled("uploads", "list").out
     assert filled("uploads", "show", upload["id"], "--json").json["id"] == upload["id"]
     assert filled("uploads", "wait", upload["id"]).code == 0
+    assert "SUCCEEDED" in filled("uploads", "cancel", upload["id"]).out
     assert filled("uploads", "rejected", upload["id"]).out == '{"type": \n'
     assert filled("uploads", "rejected", upload["id"], "--output", "again.ndjson").code == 0
     assert Path("again.ndjson").read_text() == '{"type": \n'

@@ -27,7 +27,7 @@ app = typer.Typer(
 
         katiml select -f "tags.name = split" -f "tags.value = train"
 
-    Exit codes: 0 done, 1 an error, 2 wrong usage.
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 130 stopped by Ctrl-C.
     """,
     no_args_is_help=True,
     add_completion=False,

@@ -148,6 +148,18 @@ def wait_for_upload(
         raise typer.Exit(1)
 
 
+@uploads.command("cancel")
+def cancel_upload(
+    context: typer.Context,
+    id: _UploadId,
+    lake: LakeOption = None,
+    organization: OrganizationOption = None,
+) -> None:
+    """Stop an upload that is running; the records that have landed stay."""
+    upload = open_lake(context, lake, organization).uploads.get(id).cancel()
+    _show([upload])
+
+
 @uploads.command("rejected")
 def rejected_records(
     context: typer.Context,

@@ -105,7 +105,7 @@ class Upload:
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """What went wrong where the status is FAILED: message, code, hint."""
+        """What went wrong where the status is FAILED or ABORTED: message, code, hint."""
         return self.refresh().error
 
     @property
