@@ -127,12 +127,12 @@ def test_documented_and_old_names_of_fields(dogs: Scope) -> None:
     assert found(dogs, "datapoints", f(".metadata.uri", "=", "s3://x/a.jpg")) == ["a"]
 
 
-@pytest.mark.parametrize("name", ["SEGMENTATION", "SEMANTIC_SEGMENTATION"])
-@pytest.mark.parametrize("op", ["=", "in", "any", "is", "like", "between"])
-def test_both_names_of_segmentation_find_it(dogs: Scope, name: str, op: str) -> None:
-    right: Any = {"in": [name], "any": [name], "between": [name, name]}.get(op, name)
-    assert count(dogs, "groundtruths", f("task_type", op, right)) == 1
-    assert found(dogs, "datapoints", f("groundtruths.task_type", op, right)) == ["a"]
+def test_both_names_of_segmentation_find_it(dogs: Scope) -> None:
+    for name in ("SEGMENTATION", "SEMANTIC_SEGMENTATION"):
+        for op in ("=", "in", "any", "is", "like", "between"):
+            right: Any = {"in": [name], "any": [name], "between": [name, name]}.get(op, name)
+            assert count(dogs, "groundtruths", f("task_type", op, right)) == 1, op
+            assert found(dogs, "datapoints", f("groundtruths.task_type", op, right)) == ["a"], op
 
 
 # -- what binds to what ----------------------------------------------------------------------
@@ -360,36 +360,34 @@ def test_numbers_and_texts_read_as_what_the_column_holds(dogs: Scope) -> None:
         count(dogs, "predictions", f("confidence", "=", True))
 
 
-@pytest.mark.parametrize(
-    ("spelled", "right", "expected"),
-    [
-        ("LIKE", "s3%", ["a", "b"]),
-        ("  not   Like ", "%.jpg", ["b"]),
-        ("ILIKE", "%.JPG", ["a"]),
-        ("NOT ILIKE", "%.JPG", ["b"]),
-        ("Similar To", "s3://x/(a|c)._pg", ["a"]),
-        ("not similar to", "s3://x/(a|c)._pg", ["b"]),
-        ("~", r"a\.jp", ["a"]),
-        ("!~", r"a\.jp", ["b"]),
-        ("~*", r"A\.JP", ["a"]),
-        ("!~*", r"A\.JP", ["b"]),
-        ("regexp", "png$", ["b"]),
-        ("<>", "s3://x/a.jpg", ["b"]),
-        ("==", "s3://x/a.jpg", ["a"]),
-        ("IS DISTINCT FROM", "s3://x/a.jpg", ["b", "c"]),
-        ("is not distinct from", None, ["c"]),
-        ("IS NULL", None, ["c"]),
-        ("notnull", None, ["a", "b"]),
-        ("between", ["s3://x/a", "s3://x/b"], ["a"]),
-        ("Not Between", ["s3://x/a", "s3://x/b"], ["b"]),
-        ("=", None, []),
-        ("!=", None, []),
-    ],
-)
-def test_operators_in_any_spelling(
-    dogs: Scope, spelled: str, right: Any, expected: list[str]
-) -> None:
-    assert found(dogs, "datapoints", f("metadata.uri", spelled, right)) == expected
+SPELLED: list[tuple[str, Any, list[str]]] = [
+    ("LIKE", "s3%", ["a", "b"]),
+    ("  not   Like ", "%.jpg", ["b"]),
+    ("ILIKE", "%.JPG", ["a"]),
+    ("NOT ILIKE", "%.JPG", ["b"]),
+    ("Similar To", "s3://x/(a|c)._pg", ["a"]),
+    ("not similar to", "s3://x/(a|c)._pg", ["b"]),
+    ("~", r"a\.jp", ["a"]),
+    ("!~", r"a\.jp", ["b"]),
+    ("~*", r"A\.JP", ["a"]),
+    ("!~*", r"A\.JP", ["b"]),
+    ("regexp", "png$", ["b"]),
+    ("<>", "s3://x/a.jpg", ["b"]),
+    ("==", "s3://x/a.jpg", ["a"]),
+    ("IS DISTINCT FROM", "s3://x/a.jpg", ["b", "c"]),
+    ("is not distinct from", None, ["c"]),
+    ("IS NULL", None, ["c"]),
+    ("notnull", None, ["a", "b"]),
+    ("between", ["s3://x/a", "s3://x/b"], ["a"]),
+    ("Not Between", ["s3://x/a", "s3://x/b"], ["b"]),
+    ("=", None, []),
+    ("!=", None, []),
+]
+
+
+def test_operators_in_any_spelling(dogs: Scope) -> None:
+    for spelled, right, expected in SPELLED:
+        assert found(dogs, "datapoints", f("metadata.uri", spelled, right)) == expected, spelled
 
 
 def test_is_null_needs_no_right(dogs: Scope) -> None:
@@ -571,12 +569,9 @@ def test_filters_reach_no_other_organization(store: Store) -> None:
     assert rows.to_dict("records") == [{"text": "ours", "tags": [], "groundtruths": []}]
 
 
-@pytest.mark.parametrize("table", RECORD_TABLES)
-def test_every_operator_means_something_on_some_column_of_every_table(
-    scope: Scope, table: str
-) -> None:
-    for op in OPERATORS:
-        right: Any = {"in": ["a"], "not in": ["a"], "between": ["a", "b"]}.get(op, "a")
-        right = ["a", "b"] if op == "not between" else right
+def test_every_operator_means_something_on_some_column_of_every_table(scope: Scope) -> None:
+    for table in RECORD_TABLES:
         field = "metadata.x" if table == "datapoints" else "datapoints.metadata.x"
-        assert count(scope, table, f(field, op, right)) == 0
+        for op in OPERATORS:
+            right: Any = ["a", "b"] if op.endswith(("in", "between")) else "a"
+            assert count(scope, table, f(field, op, right)) == 0, (table, op)

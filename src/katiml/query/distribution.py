@@ -57,8 +57,7 @@ def distribution(
     bins = _checked_bins(bins)
     samples = samples_of(scope, table, field, filters, model_name, task_type)
     if samples.numeric:
-        edges = _edges(scope, samples, bins)
-        counts = _by_bin(scope, samples, edges, "count(*)")
+        edges, counts = _by_bin(scope, samples, bins, "count(*)")
         return pd.DataFrame(
             {
                 "bucket": pd.Series(bin_labels(edges), dtype=object),
@@ -109,8 +108,8 @@ def histogram(
     types = _task_types(scope, samples, present)
     answer: dict[str, Any] = {"histogram": {}, "task_type": types[0] if types else None}
     if samples.numeric:
-        edges = _edges(scope, samples, bins)
-        ids = _by_bin(scope, samples, edges, "list(CAST(datapoint AS VARCHAR) ORDER BY datapoint)")
+        listed = "list(CAST(datapoint AS VARCHAR) ORDER BY datapoint)"
+        edges, ids = _by_bin(scope, samples, bins, listed)
         answer["histogram"] = {
             label: {"datapoints": ids.get(index, []), "index": index}
             for index, label in enumerate(bin_labels(edges))
@@ -191,38 +190,29 @@ def _indexes(edges: np.ndarray[Any, np.dtype[np.float64]]) -> range:
     return range(max(0, len(edges) - 1))
 
 
-def _edges(scope: Scope, samples: Samples, bins: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    found = scope.query(
-        f"SELECT min(value) AS low, max(value) AS high FROM ({samples.sql}) WHERE isfinite(value)",
-        samples.parameters,
-    ).to_pylist()[0]
-    if found["low"] is None:
-        return np.array([])
-    return bin_edges(found["low"], found["high"], bins)
-
-
 def _by_bin(
-    scope: Scope, samples: Samples, edges: np.ndarray[Any, np.dtype[np.float64]], what: str
-) -> dict[int, Any]:
-    """An aggregate of the samples by the index of their bin."""
-    if len(edges) < 2:
-        return {}
-    last = len(edges) - 2
-    # The division may miss by one where a value lies on an edge, so the edges decide.
+    scope: Scope, samples: Samples, bins: int, what: str
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], dict[int, Any]]:
+    """The bounds of the bins, and an aggregate of the samples by the index of their bin."""
+    # The division may miss by one where a value lies on an edge, so the edges decide, as in NumPy.
     sql = (
-        f"SELECT bin, {what} AS found FROM ("
-        "SELECT datapoint, CASE WHEN bin > 0 AND value < $edges[bin + 1] THEN bin - 1 "
-        f"WHEN bin < {last} AND value >= $edges[bin + 2] THEN bin + 1 ELSE bin END AS bin FROM ("
-        "SELECT datapoint, value, greatest(0, least("
-        f"{last}, CAST(floor((value - $low) / $width) AS BIGINT))) AS bin "
-        f"FROM ({samples.sql}) WHERE isfinite(value))) GROUP BY bin"
+        f"WITH every AS MATERIALIZED (SELECT datapoint, value FROM ({samples.sql})), "
+        "samples AS NOT MATERIALIZED (SELECT * FROM every WHERE isfinite(value)), "
+        "bounds AS (SELECT min(value) AS low, max(value) AS high, (high - low) / $bins AS width "
+        "FROM samples), "
+        "guessed AS (SELECT *, CASE WHEN width > 0 THEN greatest(0, least($last, "
+        "CAST(floor((value - low) / width) AS BIGINT))) ELSE 0 END AS bin FROM samples, bounds), "
+        "placed AS (SELECT *, CASE WHEN bin > 0 AND value < bin * width + low THEN bin - 1 "
+        "WHEN bin < $last AND value >= (bin + 1) * width + low AND width > 0 THEN bin + 1 "
+        "ELSE bin END AS place FROM guessed) "
+        f"SELECT place, {what} AS found, any_value(low) AS low, any_value(high) AS high "
+        "FROM placed GROUP BY place"
     )
-    width = float(edges[-1] - edges[0]) / (last + 1) or 1.0
-    found = scope.query(
-        sql,
-        {**samples.parameters, "edges": edges.tolist(), "low": float(edges[0]), "width": width},
-    )
-    return dict(zip(*(column.to_pylist() for column in found.columns), strict=True))
+    found = scope.query(sql, {**samples.parameters, "bins": bins, "last": bins - 1}).to_pydict()
+    if not found["place"]:
+        return np.array([]), {}
+    edges = bin_edges(found["low"][0], found["high"][0], bins)
+    return edges, dict(zip(found["place"], found["found"], strict=True))
 
 
 def _checked_bins(bins: Any) -> int:

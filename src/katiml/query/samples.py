@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from katiml.errors import InvalidFilter, InvalidInput
 from katiml.query.aggregate import within
+from katiml.query.classes import class_samples
 from katiml.query.fields import Field, Parameters, quoted, resolve, shown, split, table_of
 from katiml.query.filters import Condition, compile_filters
 from katiml.query.values import plain
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Samples", "samples_of"]
 
-_OWN_CLASS = "('CLASSIFICATION', 'NER')"
-_BOXED = "('OBJECT_DETECTION', 'INSTANCE_SEGMENTATION')"
 # What a prediction's boxes, lanes and completions add up to; their other metrics are averaged.
 _SUMMED = ("entropy", "variance")
 _NAME = re.compile(r"[^./\[\]\"]{1,200}\Z")
@@ -147,41 +146,17 @@ def _owner(table: str) -> str:
 def _classes(request: _Request, table: str) -> Samples:
     """By class for labels and boxes, by pixels for masks, by number for lanes and words."""
     parameters = Parameters("b")
-    key = quoted(table.removesuffix("s"))
     rows = request.rows_of(table, parameters)
-    pixels = "CAST(json_extract(metrics, '/distribution') AS MAP(VARCHAR, DOUBLE))"
-    sql = f"""
-        WITH picked AS MATERIALIZED (
-            SELECT id, datapoint, task_type, class_name, metrics FROM {{{table}}} WHERE {rows}
-        ), boxes AS (
-            SELECT {key} AS of_row, class_name FROM {{bboxes}}
-            WHERE {key} IN (SELECT id FROM picked WHERE task_type IN {_BOXED})
-        )
-        SELECT datapoint, task_type, class_name AS bucket, 1 AS weight FROM picked
-        WHERE task_type IN {_OWN_CLASS}
-            OR (task_type IN {_BOXED} AND id NOT IN (SELECT of_row FROM boxes))
-        UNION ALL
-        SELECT picked.datapoint, task_type, boxes.class_name, 1
-        FROM picked JOIN boxes ON boxes.of_row = picked.id
-        UNION ALL
-        SELECT datapoint, task_type, entry.key, entry.value FROM (
-            SELECT datapoint, task_type, unnest(map_entries({pixels})) AS entry FROM picked
-            WHERE task_type = 'SEGMENTATION'
-        )
-        UNION ALL
-        SELECT any_value(picked.datapoint), 'LANE_DETECTION', CAST(count(lanes.id) AS VARCHAR), 1
-        FROM picked LEFT JOIN {{lanes}} AS lanes ON lanes.{key} = picked.id
-        WHERE task_type = 'LANE_DETECTION' GROUP BY picked.id
-        UNION ALL
-        SELECT picked.datapoint, task_type,
-            CAST(len(string_split(completions.text, ' ')) AS VARCHAR), 1
-        FROM picked JOIN {{completions}} AS completions ON completions.{key} = picked.id
-        WHERE task_type = 'COMPLETION'
-    """
+    values = {**request.condition.parameters, **parameters.values}
+    present = request.scope.query(
+        f"SELECT DISTINCT task_type FROM {{{table}}} WHERE {rows}", values
+    )
+    task_types = [kind for kind in present.column("task_type").to_pylist() if kind]
+    sql = class_samples(table, rows, task_types)
     counted = "task_type IN ('LANE_DETECTION', 'COMPLETION')"
     return Samples(
         sql,
-        {**request.condition.parameters, **parameters.values},
+        values if "{" in sql else {},
         order=f"CASE WHEN {counted} THEN CAST(bucket AS BIGINT) END, {_CLASSES_FIRST}",
     )
 
@@ -193,14 +168,17 @@ def _metric(request: _Request, name: str) -> Samples:
     """One value a prediction: its own, otherwise what its boxes, lanes or completions have."""
     parameters = Parameters("b")
     rows = request.rows_of("predictions", parameters)
-    own = Field("predictions", TABLES["predictions"].columns["metrics"], (name,))
+    # NaN is no sample anyway.
+    own = Field("predictions", TABLES["predictions"].columns["metrics"], (name,), exact=False)
     column = TABLES["predictions"].columns.get(name)
     is_column = column is not None and column.type == "DOUBLE"
     value = own.number(parameters)
     if is_column:
         value = f"coalesce({quoted(name)}, {value})"
     together = "sum" if name in _SUMMED else "avg"
-    children = ("bboxes", "lanes", "completions")
+    children = [
+        child for child in ("bboxes", "lanes", "completions") if _any_predicted(request, child)
+    ]
     joins = " ".join(
         f"LEFT JOIN (SELECT prediction AS of_row, {together}({value_of}) AS value "
         f"FROM {{{child}}} WHERE prediction IN (SELECT id FROM picked) GROUP BY prediction) "
@@ -208,17 +186,25 @@ def _metric(request: _Request, name: str) -> Samples:
         for child in children
         for value_of in [Field(child, TABLES[child].columns["metrics"], (name,)).number(parameters)]
     )
+    best = ", ".join(f"{table}.value" for table in ("picked", *children))
+    kept = "MATERIALIZED" if children else "NOT MATERIALIZED"
     sql = f"""
-        WITH picked AS MATERIALIZED (
+        WITH picked AS {kept} (
             SELECT id, datapoint, task_type, {value} AS value FROM {{predictions}} WHERE {rows}
         )
         SELECT datapoint, task_type, 1 AS weight,
-            coalesce(picked.value, bboxes.value, lanes.value, completions.value) AS value
+            coalesce({best}) AS value
         FROM picked {joins}
     """
     return Samples(
         sql, {**request.condition.parameters, **parameters.values}, numeric=True, title=name
     )
+
+
+def _any_predicted(request: _Request, table: str) -> bool:
+    """Whether any row of the table belongs to a prediction."""
+    sql = f"SELECT 1 FROM {{{table}}} WHERE prediction IS NOT NULL LIMIT 1"
+    return bool(request.scope.query(sql).num_rows)
 
 
 def _tag(request: _Request, name: str) -> Samples:

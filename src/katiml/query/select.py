@@ -289,8 +289,12 @@ def _grouped(plan: _Plan, table: str, item: str) -> str:
     mine, theirs = map(quoted, _link(plan.root, table))
     everything = plan.where == "TRUE" and plan.limit is None and not plan.offset
     chosen = "" if everything else f" WHERE {theirs} IN (SELECT {mine} FROM picked)"
+    # list(... ORDER BY ...) sorts each list on its own, some twenty times slower than list_sort,
+    # which goes by the first members of a struct.
+    keyed = f"list_sort(list(struct_pack(moment := created_at, id := id, item := {item})))"
     return (
-        f"LEFT JOIN (SELECT {theirs} AS of_row, list({item} ORDER BY created_at, id) AS items "
+        f"LEFT JOIN (SELECT {theirs} AS of_row, "
+        f"list_transform({keyed}, lambda entry: entry.item) AS items "
         f"FROM {{{table}}}{chosen} GROUP BY {theirs}) AS {table} "
         f"ON {table}.of_row = picked.{mine}"
     )

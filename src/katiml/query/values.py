@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,8 @@ from katiml.query.fields import Field, shown
 from katiml.schema import LOOKUPS
 
 __all__ = ["as_number", "as_text", "as_time", "as_uuid", "plain"]
+
+_CANONICAL_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 
 
 def plain(value: Any, field: Field | None = None) -> Any:
@@ -34,7 +37,7 @@ def plain(value: Any, field: Field | None = None) -> Any:
     if isinstance(value, float):
         return _checked_number(float(value))
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item, field) for item in value]
+        return _plain_list(list(value), field)
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, date | UUID):
@@ -47,6 +50,17 @@ def plain(value: Any, field: Field | None = None) -> Any:
         f"{shown(value)} is not a literal",
         hint="a filter's right side is a text, a number, true, false, null or a list of them",
     )
+
+
+def _plain_list(values: list[Any], field: Field | None) -> list[Any]:
+    kinds = set(map(type, values))
+    if kinds <= {int, bool, type(None)}:
+        return values
+    if kinds == {str} and (field is None or field.column.name not in LOOKUPS):
+        # Long lists of ids are checked as one text.
+        _checked_text(" ".join(values))
+        return values
+    return [plain(item, field) for item in values]
 
 
 def _moment_or_id(value: date | UUID) -> Any:
@@ -169,6 +183,8 @@ def as_uuid(value: Any) -> str | None:
     """
     if not isinstance(value, str):
         return None
+    if _CANONICAL_ID.match(value):
+        return value
     try:
         return str(UUID(value))
     except ValueError:
