@@ -13,6 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from katiml.errors import InvalidInput
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -62,8 +64,14 @@ def _column(field: pa.Field, values: pa.ChunkedArray) -> Any:
     marked = (field.metadata or {}).get(_KEY)
     members = orjson.loads(marked) if marked else ()
     objects: list[Any] = []
-    for chunk in values.chunks:
-        objects += _objects(chunk, members)
+    try:
+        for chunk in values.chunks:
+            objects += _objects(chunk, members)
+    except OverflowError:
+        raise InvalidInput(
+            f"{field.name} holds a moment before year 1 or after year 9999, which Python has not",
+            hint="ask for form='arrow', or cast it to VARCHAR in the SQL",
+        ) from None
     # Parts of JSON (metrics.entropy) may all be numbers.
     kinds = set(map(type, objects)) - {type(None)} if members is True else set()
     numeric = bool(kinds) and (kinds <= {int, float} or (kinds == {bool} and None not in objects))

@@ -74,7 +74,7 @@ def sql(
         raise InvalidInput(
             f"form is {shown(form)}", hint="forms are: 'pandas', 'arrow' and 'batches'"
         )
-    statement, values = _scoped(scope, text, dict(parameters or {}))
+    statement, values = _scoped(scope, text, parameters)
     try:
         if form == "batches":
             return scope.store.stream(statement, values)
@@ -84,9 +84,14 @@ def sql(
     return to_pandas(table) if form == "pandas" else table
 
 
-def _scoped(scope: Scope, text: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _scoped(scope: Scope, text: str, parameters: Any) -> tuple[str, dict[str, Any]]:
     """The statement that runs `text` with its tables holding one organization's rows alone."""
     statement = parse_statement(text)
+    values = {} if parameters is None else parameters
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise InvalidInput(
+            f"parameters are {shown(parameters)}", hint="pass a dict with a value for each $name"
+        )
     missing = sorted(statement.parameters - set(values))
     extra = sorted(set(values) - statement.parameters)
     if missing or extra:
@@ -94,7 +99,7 @@ def _scoped(scope: Scope, text: str, values: dict[str, Any]) -> tuple[str, dict[
             f"${missing[0]} has no value" if missing else f"there is no ${extra[0]} in the SQL"
         )
         raise InvalidInput(problem, hint="parameters are a dict with a value for each $name")
-    values = {name: plain(value) for name, value in values.items()}
+    values = {name: _value(name, value) for name, value in values.items()}
     if not statement.tables:
         return f"SELECT * FROM (\n{statement.text}\n) AS result", values
     # Only this part goes through the template: braces in the text are the user's own.
@@ -104,6 +109,15 @@ def _scoped(scope: Scope, text: str, values: dict[str, Any]) -> tuple[str, dict[
     )
     values["organization_id"] = scope.organization_id
     return f"WITH {views} SELECT * FROM (\n{statement.text}\n) AS result", values
+
+
+def _value(name: str, value: Any) -> Any:
+    try:
+        return plain(value)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"${name}: {error.message}", hint="a value is a text, a number, a moment, or a list"
+        ) from None
 
 
 def _in_lines_of_the_text(message: str) -> str:

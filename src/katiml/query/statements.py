@@ -8,6 +8,7 @@ settings and secrets nor the rows of others can be reached.
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -39,6 +40,10 @@ _LOOKING = re.compile(
     r"|(session_user|user|in_search_path|get_block_size|map_to_pg_oid|format_pg_type|format_type"
     r"|create_sort_key|vector_type)$"
 )
+# What a text may not name a query of its own: such names find files and views of the system in the
+# places where DuckDB does not see the query.
+_RESERVED = re.compile(r"(duckdb_|pg_|pragma_|sqlite_)|.*[./\\:*?\[]", re.DOTALL)
+_ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})
 # Parts of a statement that name no table; their members are looked at like all others.
 _PARTS = re.compile(
@@ -135,6 +140,11 @@ def _functions() -> frozenset[str]:
     return frozenset(name for (name,) in rows if not _LOOKING.match(name)) | _VOLATILE
 
 
+def _folded(name: object) -> str:
+    """A name as DuckDB compares names: only ASCII letters have no case."""
+    return str(name).translate(_ASCII_LOWER)
+
+
 class _Checker:
     """Walks the parsed statement with the names that are defined at each place."""
 
@@ -182,26 +192,38 @@ class _Checker:
         for entry in (part.get("cte_map") or {}).get("map", []):
             # A query sees the names defined before its own.
             self._open.append((entry["value"], names))
-            names |= {str(entry["key"]).lower()}
+            names |= {self._defined(part, entry["key"])}
         if part["type"] == "RECURSIVE_CTE_NODE":
-            names |= {str(part["cte_name"]).lower()}
-        self._members(part, names, "cte_map")
+            # Its first half is what it starts from, and does not see the name.
+            self._open.append((part["left"], names))
+            names |= {self._defined(part, part["cte_name"])}
+            self._members(part, names, "cte_map", "left")
+        else:
+            self._members(part, names, "cte_map")
+
+    def _defined(self, part: dict[str, Any], key: object) -> str:
+        name = _folded(key)
+        if _RESERVED.match(name):
+            self._refuse(
+                part, f"WITH cannot name a query {shown(key)}", "take letters, digits and _"
+            )
+        return name
 
     def _table(self, part: dict[str, Any], names: frozenset[str]) -> None:
         name = str(part.get("table_name"))
         qualified = part.get("schema_name") or part.get("catalog_name")
         if part.get("at_clause"):
             self._refuse(part, "AT names another version of a table", "leave it out")
-        if not qualified and name.lower() in names:
+        if not qualified and _folded(name) in names:
             return
-        if qualified or name.lower() not in SQL_TABLES:
+        if qualified or _folded(name) not in SQL_TABLES:
             near = suggestion(name.lower(), SQL_TABLES)
             meant = f"did you mean {near!r}? " if near and not qualified else ""
             full = f"{qualified}.{name}" if qualified else name
             self._refuse(
                 part, f"{shown(full)} is no table here", f"{meant}tables: {', '.join(SQL_TABLES)}"
             )
-        self.tables.add(name.lower())
+        self.tables.add(_folded(name))
 
     def _table_function(self, part: dict[str, Any], names: frozenset[str]) -> None:
         function = part["function"]
@@ -234,6 +256,8 @@ class _Checker:
         if not name.isidentifier() or name.lower() == "organization_id":
             self._refuse(part, f"the parameter ${name} has no free name", "name it like $value")
         self.parameters.add(name)
+        if len({_folded(known) for known in self.parameters}) < len(self.parameters):
+            self._refuse(part, f"another parameter differs from ${name} in case", "rename one")
 
     def _refuse(self, part: dict[str, Any], problem: str, hint: str) -> NoReturn:
         # DuckDB counts bytes, and gives the largest number where it does not know.
