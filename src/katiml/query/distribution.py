@@ -183,7 +183,7 @@ def bin_labels(edges: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
         labels = [f"{low} - {high}" for low, high in pairwise(texts)]
         if len(edges) == 2 or len(set(texts)) == len(texts):
             return labels
-    return [f"{low!r} - {high!r}" for low, high in pairwise(edges)]
+    return [f"{low} - {high}" for low, high in pairwise(edges)]
 
 
 def _indexes(edges: np.ndarray[Any, np.dtype[np.float64]]) -> range:
@@ -197,7 +197,7 @@ def _by_bin(
     # The division may miss by one where a value lies on an edge, so the edges decide, as in NumPy.
     sql = (
         f"WITH every AS MATERIALIZED (SELECT datapoint, value FROM ({samples.sql})), "
-        "samples AS NOT MATERIALIZED (SELECT * FROM every WHERE isfinite(value)), "
+        "samples AS NOT MATERIALIZED (SELECT * FROM every WHERE abs(value) < 1e300), "
         "bounds AS (SELECT min(value) AS low, max(value) AS high, (high - low) / $bins AS width "
         "FROM samples), "
         "guessed AS (SELECT *, CASE WHEN width > 0 THEN greatest(0, least($last, "
@@ -212,7 +212,16 @@ def _by_bin(
     if not found["place"]:
         return np.array([]), {}
     edges = bin_edges(found["low"][0], found["high"][0], bins)
-    return edges, dict(zip(found["place"], found["found"], strict=True))
+    placed = dict(zip(found["place"], found["found"], strict=True))
+    # Between neighbours such as 1e16 and 1e16 + 2 there are fewer bounds than asked for.
+    rising, of_rising = np.unique(edges, return_inverse=True)
+    if 2 <= len(rising) < len(edges):
+        together: dict[int, Any] = {}
+        for place in sorted(placed):
+            index = min(int(of_rising[place]), len(rising) - 2)
+            together[index] = together[index] + placed[place] if index in together else placed[place]
+        return rising, together
+    return edges, placed
 
 
 def _checked_bins(bins: Any) -> int:

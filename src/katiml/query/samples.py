@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from katiml.errors import InvalidFilter, InvalidInput
-from katiml.query.aggregate import within
+from katiml.query.aggregate import metric_names, within
 from katiml.query.classes import class_samples
 from katiml.query.fields import Field, Parameters, quoted, resolve, shown, split, table_of
 from katiml.query.filters import Condition, compile_filters
@@ -125,7 +125,8 @@ def _named(request: _Request, name: str) -> Samples:
         field = resolve(request.root, name)
     except InvalidFilter:
         metric = name.removeprefix("metrics.")
-        if not _NAME.match(metric):
+        # `predictions.colour` is a mistake, `iou@0.5` may be a metric.
+        if not _NAME.match(metric) and metric not in metric_names(request.scope):
             raise
         if request.root in ("datapoints", "predictions"):
             return _metric(request, metric)
