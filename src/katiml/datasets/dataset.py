@@ -506,9 +506,7 @@ def snapshot(scope: Scope, state: DatasetState, version: VersionState | None) ->
     if version is None:
         members = read_set(scope, state.members) - gone_rows(scope)
         return Snapshot(state, None, members, None)
-    return Snapshot(
-        state, version, read_set(scope, version.members), moment_of(scope, version.id)
-    )
+    return Snapshot(state, version, read_set(scope, version.members), moment_of(scope, version.id))
 
 
 def warn_if(taken: bool, name: str) -> None:

@@ -462,9 +462,7 @@ def untag(transaction: ScopedTransaction, dataset: str, name: str, author: str |
     save(transaction, state, state, "untag", author, more=more)
 
 
-def write_tag(
-    transaction: ScopedTransaction, dataset: str, name: str, version: str | None
-) -> None:
+def write_tag(transaction: ScopedTransaction, dataset: str, name: str, version: str | None) -> None:
     """Let a name stand for a version, or for none."""
     transaction.delete(
         "dataset_version_tags",

@@ -93,9 +93,7 @@ def relabelled(
         )
         for moment in (before, after)
     ]
-    same = pa.table(
-        {"row": sums[0]["row"], "number": sums[0]["number"].cast(pa.string())}
-    ).join(
+    same = pa.table({"row": sums[0]["row"], "number": sums[0]["number"].cast(pa.string())}).join(
         pa.table({"row": sums[1]["row"], "number": sums[1]["number"].cast(pa.string())}),
         keys=["row", "number"],
         join_type="inner",

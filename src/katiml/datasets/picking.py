@@ -98,8 +98,7 @@ def picked_rows(
     tables = ["datapoints", "removed_datapoints"] if deleted_too else ["datapoints"]
     rows = transaction.query(
         " UNION ".join(
-            f"SELECT row FROM {{{table}}} WHERE id IN "
-            f"(SELECT TRY_CAST(id AS UUID) FROM {_STAGED})"
+            f"SELECT row FROM {{{table}}} WHERE id IN (SELECT TRY_CAST(id AS UUID) FROM {_STAGED})"
             for table in tables
         )
     )

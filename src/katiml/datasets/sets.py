@@ -111,7 +111,7 @@ def write_set(transaction: ScopedTransaction, members: BitMap, base: str) -> str
     """Store a set unless it is there; returns its hash. `base` names one that it is likely near."""
     packed = pack(members)
     name = digest(packed)
-    if name == EMPTY or name == base or _stored(transaction, name):
+    if name in (EMPTY, base) or _stored(transaction, name):
         return name
     difference = _difference(transaction, members, base, len(packed))
     if difference is None:

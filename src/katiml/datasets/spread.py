@@ -50,7 +50,8 @@ def _counts(scope: Scope, table: str) -> pd.DataFrame:
     keys = _KEYS[table]
     if table == "tags":
         sql = "SELECT name, value, count(*) AS count FROM {tags} GROUP BY name, value"
-        return scope.query(sql).to_pandas()
+        tags: pd.DataFrame = scope.query(sql).to_pandas()
+        return tags
     parts = []
     for model in model_names(scope) if table == "predictions" else [None]:
         samples = samples_of(scope, "datapoints", table, None, model, None)
@@ -64,4 +65,5 @@ def _counts(scope: Scope, table: str) -> pd.DataFrame:
         parts.append(found)
     if not parts:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in [*keys, "count"]})
-    return pd.concat(parts, ignore_index=True)[[*keys, "count"]]
+    counts: pd.DataFrame = pd.concat(parts, ignore_index=True)[[*keys, "count"]]
+    return counts

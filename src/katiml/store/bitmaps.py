@@ -36,7 +36,9 @@ def from_rows(rows: Any) -> BitMap:
     BitMap([3, 5])
     """
     if isinstance(rows, pa.Array | pa.ChunkedArray):
-        rows = rows.to_numpy(zero_copy_only=False) if isinstance(rows, pa.Array) else rows.to_numpy()
+        rows = (
+            rows.to_numpy(zero_copy_only=False) if isinstance(rows, pa.Array) else rows.to_numpy()
+        )
     numbers = np.asarray(rows)
     if not numbers.size:
         return BitMap()
