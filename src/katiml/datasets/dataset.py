@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap
 
-from katiml.datasets import edits
+from katiml.datasets import commits, edits
 from katiml.datasets.diff import Diff, Snapshot
 from katiml.datasets.graph import tips
 from katiml.datasets.labels import relabelled
@@ -171,7 +171,7 @@ class Dataset(Members):
             author=edits.author_of(author),
             expected_revision=expected_revision,
         )
-        return self._scope.transact(lambda transaction: work(transaction))
+        return self._scope.transact(work)
 
     def remove(
         self,
@@ -194,7 +194,7 @@ class Dataset(Members):
             author=edits.author_of(author),
             expected_revision=expected_revision,
         )
-        return self._scope.transact(lambda transaction: work(transaction))
+        return self._scope.transact(work)
 
     def status(self) -> Status:
         """What is not committed yet."""
@@ -228,21 +228,19 @@ class Dataset(Members):
         """
         text = checked_text("message", message)
         run = partial(
-            edits.commit,
+            commits.commit,
             dataset=self.id,
             message=text,
             author=edits.author_of(author),
             expected_revision=expected_revision,
         )
         try:
-            state = self._scope.transact(
-                lambda transaction: run(transaction, allow_empty=allow_empty)
-            )
-        except edits.NothingToCommit:
+            state = self._scope.transact(partial(run, allow_empty=allow_empty))
+        except commits.NothingToCommit:
             # The members are the same; new labels alone make a version too.
             if not self._relabelled():
                 raise
-            state = self._scope.transact(lambda transaction: run(transaction, allow_empty=True))
+            state = self._scope.transact(partial(run, allow_empty=True))
         return Version(self._scope, state)
 
     def _relabelled(self) -> bool:
@@ -265,7 +263,7 @@ class Dataset(Members):
         """All versions, the latest first.
 
         Columns: id, short_id, number, message, author, created_at, size (datapoints), added and
-        removed (against the first parent), parents (ids; two for a merge), tags (names) and is_head.
+        removed (against the first parent), parents (ids; two for a merge), tags (names), is_head.
         """
         import pandas as pd
 
@@ -318,7 +316,7 @@ class Dataset(Members):
         """
         target = self._find(version)
         self._scope.transact(
-            lambda transaction: edits.checkout(
+            lambda transaction: commits.checkout(
                 transaction,
                 self.id,
                 target.id,
@@ -338,7 +336,7 @@ class Dataset(Members):
         import pandas as pd
 
         rows = []
-        for one in edits.discarded(self._scope, self.id):
+        for one in commits.discarded(self._scope, self.id):
             members = read_set(self._scope, one.members)
             head = read_version(self._scope, one.head).members if one.head else EMPTY
             committed = read_set(self._scope, head)
@@ -369,7 +367,7 @@ class Dataset(Members):
         `force`, which puts those away.
         """
         self._scope.transact(
-            lambda transaction: edits.restore(
+            lambda transaction: commits.restore(
                 transaction, self.id, draft, edits.author_of(author), expected_revision, force=force
             )
         )
@@ -399,7 +397,7 @@ class Dataset(Members):
         text = checked_text("message", message) if message is not None else None
         their, our = self._find(theirs), self._find(ours)
         merged = self._scope.transact(
-            lambda transaction: edits.merge(
+            lambda transaction: commits.merge(
                 transaction,
                 self.id,
                 their.id,

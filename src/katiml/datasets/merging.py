@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from katiml.datasets.edits import Merged
+from katiml.datasets.commits import Merged
 from katiml.datasets.version import Version
 
 __all__ = ["Merge"]

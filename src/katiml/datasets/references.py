@@ -12,6 +12,7 @@ from katiml.datasets.state import (
     DatasetState,
     VersionState,
     checked_text,
+    foreign_version,
     is_id,
     matching,
     read_tags,
@@ -86,10 +87,7 @@ def _named(
     if is_id(reference):
         found = read_version(reader, str(UUID(reference)))
         if found.dataset != dataset.id:
-            raise InvalidInput(
-                f"the version {reference} belongs to another dataset",
-                hint=f"the history of {dataset.name!r} shows its own versions",
-            )
+            raise foreign_version(reference, dataset)
         return found
     versions = read_versions(reader, dataset.id) if versions is None else versions
     tagged = read_tags(reader, dataset.id).get(reference)

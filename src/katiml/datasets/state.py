@@ -22,10 +22,12 @@ __all__ = [
     "VersionState",
     "checked_text",
     "find_dataset",
+    "foreign_version",
     "insert_dataset",
     "is_id",
     "list_datasets",
     "lock",
+    "matching",
     "read_dataset",
     "read_tags",
     "read_version",
@@ -326,6 +328,14 @@ def checked_text(what: str, value: object, longest: int = _MAX_NAME) -> str:
     if what != "message" and not text.isprintable():
         raise InvalidInput(f"the {what} {shown(text)} holds characters that cannot be shown")
     return _storable(text)
+
+
+def foreign_version(version: str, dataset: DatasetState) -> InvalidInput:
+    """The error for a version that is not one of the dataset's."""
+    return InvalidInput(
+        f"the version {version} belongs to another dataset",
+        hint=f"the history of {dataset.name!r} shows its own versions",
+    )
 
 
 def _storable(text: str) -> str:
