@@ -295,8 +295,8 @@ TABLES: dict[str, Table] = {
             Column("organization_id", "VARCHAR"),
             Column("created_at", "TIMESTAMPTZ"),
             Column("dataset", "UUID"),
-            # 1, 2, 3... in the order of the commits of one dataset.
-            Column("number", "BIGINT"),
+            # The revision of the dataset that its commit made: parents have lower ones.
+            Column("revision", "BIGINT"),
             Column("parents", "UUID[]"),
             Column("message", "VARCHAR"),
             Column("author", "VARCHAR"),

@@ -58,11 +58,15 @@ def commit(
     """A new version of the members. Raises NothingToCommit unless `allow_empty`."""
     state = lock(transaction, dataset, expected_revision)
     head = read_version(transaction, state.head) if state.head else None
-    members = read_set(transaction, state.members) - gone_rows(transaction)
-    name = write_set(transaction, members, state.members)
+    stored = read_set(transaction, state.members)
+    gone = gone_rows(transaction) & stored
+    members, name = stored, state.members
+    if gone:
+        members = stored - gone
+        name = write_set(transaction, members, state.members)
     if not allow_empty and name == (head.members if head else EMPTY):
         raise _nothing(state, head)
-    parents = (head.id,) if head else ()
+    parents = (head,) if head else ()
     version = _append_version(transaction, state, name, members, parents, message, author)
     after = replace(state, head=version.id, members=name)
     save(transaction, state, after, "commit", author, more={"version": version.id})
@@ -89,23 +93,16 @@ def _append_version(
     state: DatasetState,
     name: str,
     members: BitMap,
-    parents: tuple[str, ...],
+    parents: tuple[VersionState, ...],
     message: str,
     author: str | None,
 ) -> VersionState:
-    before = BitMap()
-    if parents:
-        before = read_set(transaction, read_version(transaction, parents[0]).members)
-    number = transaction.query(
-        "SELECT coalesce(max(number), 0) + 1 AS number FROM {dataset_versions} "
-        "WHERE dataset = CAST($dataset AS UUID)",
-        {"dataset": state.id},
-    )
+    before = read_set(transaction, parents[0].members) if parents else BitMap()
     version = VersionState(
         id=str(uuid4()),
         dataset=state.id,
-        number=number.column(0)[0].as_py(),
-        parents=parents,
+        revision=state.revision + 1,
+        parents=tuple(one.id for one in parents),
         message=message,
         author=author,
         created_at=transaction.started_at.as_py(),
@@ -124,7 +121,7 @@ _VERSIONS = pa.schema(
     {
         "id": pa.string(),
         "dataset": pa.string(),
-        "number": pa.int64(),
+        "revision": pa.int64(),
         "parents": pa.list_(pa.string()),
         "message": pa.string(),
         "author": pa.string(),
@@ -271,7 +268,7 @@ def merge(
         {one.id: one.parents for one in versions.values()},
         ours.id,
         theirs.id,
-        {one.id: one.number for one in versions.values()},
+        {one.id: one.revision for one in versions.values()},
     )
     base = versions[base_id] if base_id else None
     start = read_set(transaction, base.members) if base else BitMap()
@@ -284,7 +281,7 @@ def merge(
         merged = merge_members(start, mine, other) - gone_rows(transaction)
         members = write_set(transaction, merged, ours.members)
         text = message or f"Merge {theirs.id[:8]} into {ours.id[:8]}"
-        parents = (ours.id, theirs.id)
+        parents = (ours, theirs)
         version = _append_version(transaction, state, members, merged, parents, text, author)
     after = replace(state, head=version.id, members=members)
     if after != state:

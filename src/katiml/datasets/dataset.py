@@ -27,7 +27,7 @@ from katiml.datasets.state import (
     read_versions,
 )
 from katiml.datasets.status import Status
-from katiml.datasets.version import Members, Version, moment_of
+from katiml.datasets.version import Members, Version
 from katiml.errors import InvalidInput
 from katiml.store.scope import Scope
 from katiml.store.views import View
@@ -262,7 +262,7 @@ class Dataset(Members):
     def history(self) -> pd.DataFrame:
         """All versions, the latest first.
 
-        Columns: id, short_id, number, message, author, created_at, size (datapoints), added and
+        Columns: id, short_id, message, author, created_at, size (datapoints), added and
         removed (against the first parent), parents (ids; two for a merge), tags (names), is_head.
         """
         import pandas as pd
@@ -275,7 +275,6 @@ class Dataset(Members):
             {
                 "id": one.id,
                 "short_id": one.id[:8],
-                "number": one.number,
                 "message": one.message,
                 "author": one.author,
                 "created_at": one.created_at,
@@ -420,15 +419,12 @@ class Dataset(Members):
         return Diff(self._scope, self._snapshot(before), self._snapshot(after))
 
     def _snapshot(self, version: AnyVersion) -> Snapshot:
+        if isinstance(version, Version):
+            return Snapshot.of(version)
         state = self._now()
-        if version is None:
-            return Snapshot(state, None, BitMap(), None)
-        if isinstance(version, Version) and version.dataset_id != self.id:
-            state = read_dataset(self._scope, version.dataset_id)
-        reference = version.id if isinstance(version, Version) else version
-        if reference == HEAD and state.head is None:
-            return Snapshot(state, None, BitMap(), None)
-        return snapshot(self._scope, state, find_version(self._scope, state, reference, draft=True))
+        if version is None or (version == HEAD and state.head is None):
+            return Snapshot(self.id, None, BitMap(), "nothing")
+        return snapshot(self._scope, state, find_version(self._scope, state, version, draft=True))
 
     # -- names -------------------------------------------------------------------------------
 
@@ -477,7 +473,6 @@ class Dataset(Members):
 _HISTORY: dict[str, Any] = {
     "id": object,
     "short_id": object,
-    "number": "int64",
     "message": object,
     "author": object,
     "created_at": "datetime64[us, UTC]",
@@ -501,10 +496,10 @@ _DRAFTS: dict[str, Any] = {
 
 def snapshot(scope: Scope, state: DatasetState, version: VersionState | None) -> Snapshot:
     """A version, or the members of now, as one side of a diff."""
-    if version is None:
-        members = read_set(scope, state.members) - gone_rows(scope)
-        return Snapshot(state, None, members, None)
-    return Snapshot(state, version, read_set(scope, version.members), moment_of(scope, version.id))
+    if version is not None:
+        return Snapshot.of(Version(scope, version))
+    members = read_set(scope, state.members) - gone_rows(scope)
+    return Snapshot(state.id, None, members, "uncommitted")
 
 
 def warn_if(taken: bool, name: str) -> None:

@@ -101,9 +101,9 @@ class Datasets:
         return Diff(self._scope, self._snapshot(before), self._snapshot(after))
 
     def _snapshot(self, version: Version | str) -> Snapshot:
-        return snapshot(
-            self._scope, *self._found(version.id if isinstance(version, Version) else version)
-        )
+        if isinstance(version, Version):
+            return Snapshot.of(version)
+        return snapshot(self._scope, *self._found(version))
 
     def _found(self, reference: object) -> tuple[DatasetState, VersionState | None]:
         """A dataset and its version (None: the uncommitted members) by the id of the version."""

@@ -11,8 +11,7 @@ from pyroaring import BitMap
 
 from katiml.datasets.labels import label_texts, relabelled, tag_texts
 from katiml.datasets.spread import spread
-from katiml.datasets.state import DatasetState, VersionState
-from katiml.datasets.version import version_dict
+from katiml.datasets.version import Version
 from katiml.query.collection import Collection
 from katiml.store.bitmaps import to_rows
 from katiml.store.scope import Scope
@@ -29,24 +28,28 @@ _SHOWN = 12
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One side of a diff: members at some moment; `version` and `moment` None are those of now."""
+    """One side of a diff: a version, or without one the members of now."""
 
-    dataset: DatasetState
-    version: VersionState | None
+    dataset: str
+    version: Version | None
     members: BitMap
-    moment: Moment | None
+    label: str
 
     @property
-    def label(self) -> str:
-        """What a person calls it."""
-        if self.version is None:
-            return "uncommitted" if self.dataset.head or self.members else "nothing"
-        return f"{self.version.id[:8]} {self.version.message.splitlines()[0]}"
+    def moment(self) -> Moment | None:
+        """The changes of the lake that it shows; None is now."""
+        return self.version.moment if self.version else None
+
+    @classmethod
+    def of(cls, version: Version) -> Snapshot:
+        """A version as one side."""
+        label = f"{version.short_id} {version.message.splitlines()[0]}"
+        return cls(version.dataset_id, version, version.members, label)
 
     def to_dict(self) -> dict[str, Any]:
         """What a JSON document says of it."""
-        own = {"dataset": self.dataset.id, "name": self.dataset.name, "size": len(self.members)}
-        return {**own, "version": version_dict(self.version) if self.version else None}
+        version = self.version.to_dict() if self.version else None
+        return {"dataset": self.dataset, "version": version, "size": len(self.members)}
 
 
 class Diff:

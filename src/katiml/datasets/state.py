@@ -68,7 +68,7 @@ class VersionState:
 
     id: str
     dataset: str
-    number: int
+    revision: int
     parents: tuple[str, ...]
     message: str
     author: str | None
@@ -84,7 +84,7 @@ _DATASET = (
     "FROM {datasets}"
 )
 _VERSION = (
-    "SELECT id, dataset, number, parents, message, author, created_at, members, size, added, "
+    "SELECT id, dataset, revision, parents, message, author, created_at, members, size, added, "
     "removed FROM {dataset_versions} WHERE NOT withdrawn"
 )
 
@@ -165,7 +165,7 @@ def read_versions(reader: Reader, dataset: str) -> list[VersionState]:
     """The versions of a dataset, the oldest first."""
     return _versions(
         reader.query(
-            f"{_VERSION} AND dataset = CAST($dataset AS UUID) ORDER BY number",
+            f"{_VERSION} AND dataset = CAST($dataset AS UUID) ORDER BY revision",
             {"dataset": dataset},
         )
     )

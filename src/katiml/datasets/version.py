@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -99,7 +98,6 @@ class Version(Members):
         self._lake_scope = scope
         self._state = state
         self.id = state.id
-        self.number = state.number
         self.message = state.message
         self.author = state.author
         self.created_at: datetime = state.created_at
@@ -167,19 +165,13 @@ class Version(Members):
         return Dataset(self._lake_scope, state).diff(self, other)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a JSON document says of it."""
-        return version_dict(self._state)
-
-
-def version_dict(state: VersionState) -> dict[str, Any]:
-    """A version as plain JSON values, moments as ISO 8601 texts."""
-    kept: Mapping[str, Any] = vars(state)
-    return {
-        **{name: value for name, value in kept.items() if name != "members"},
-        "parents": list(state.parents),
-        "created_at": state.created_at.isoformat(),
-        "members_hash": state.members,
-    }
+        """The version as plain JSON values, moments as ISO 8601 texts."""
+        return {
+            **{name: value for name, value in vars(self._state).items() if name != "members"},
+            "parents": self.parents,
+            "created_at": self.created_at.isoformat(),
+            "members_hash": self.members_hash,
+        }
 
 
 def moment_of(scope: Scope, version: str) -> Moment:
