@@ -102,7 +102,7 @@ def _attachment(name: str, *columns: Column, parents: tuple[str, ...] = ("datapo
         *(Column(key, "UUID") for key in keys.values()),
         Column("created_at", "TIMESTAMPTZ"),
         *columns,
-        _SINCE,
+        *_HISTORY,
         parents=keys,
     )
 
@@ -113,8 +113,12 @@ def _removed(table: Table) -> Table:
     return Table(REMOVED + table.name, columns, counts=False)
 
 
-# The number of the change that wrote a row; 0 for rows that are older than history.
-_SINCE = Column("since", "BIGINT", hidden=True)
+_HISTORY = (
+    # The number of the change that wrote a row; 0 for rows that are older than history.
+    Column("since", "BIGINT", hidden=True),
+    # Of a row that was restored: the changes that wrote it before, the first one first.
+    Column("origins", "BIGINT[]", hidden=True),
+)
 # What the name of a twin begins with: `removed_tags`.
 REMOVED = "removed_"
 
@@ -157,7 +161,7 @@ TABLES: dict[str, Table] = {
             Column("gps_coordinates", "JSON"),
             Column("row", "BIGINT", hidden=True),
             Column("updated_at", "TIMESTAMPTZ", hidden=True),
-            _SINCE,
+            *_HISTORY,
         ),
         _attachment("tags", Column("name", "VARCHAR"), Column("value", "VARCHAR")),
         _attachment(

@@ -27,7 +27,16 @@ from katiml.schema import RECORD_TABLES, REMOVED, TABLES
 if TYPE_CHECKING:
     from katiml.store.scope import Scope, ScopedTransaction
 
-__all__ = ["EVERYTHING", "Moment", "View", "bind", "bitmap_of", "inside", "subquery"]
+__all__ = [
+    "EVERYTHING",
+    "Moment",
+    "View",
+    "bind",
+    "bitmap_of",
+    "inside",
+    "of_predictions",
+    "subquery",
+]
 
 # Up to this many ranges, comparing with each is faster than looking a bit up.
 _MAX_RANGES = 16
@@ -258,20 +267,29 @@ def subquery(table: str, view: View = EVERYTHING) -> str:
 def _at(table: str, view: View) -> tuple[str, str]:
     """Conditions on the current and on the removed rows of `table` that a moment shows."""
     since, until = view._since[0], view._until[0]
-    # Predictions, and what belongs to one, go by another rule (see above).
     with_datapoint = (
         f"NOT {until} AND (datapoint, until) IN "
         f"(SELECT (id, until) FROM lake.{REMOVED}datapoints WHERE {_ORGANIZATION})"
     )
-    if table in ("predictions", "feature_vectors"):
-        return "", f" AND {with_datapoint}"
     past = f"{since} AND NOT {until}"
-    if "predictions" not in TABLES[table].parents:
+    predicted = of_predictions(table)
+    if predicted is None:
         return f" AND {since}", f" AND {past}"
     return (
-        f" AND (prediction IS NOT NULL OR {since})",
-        f" AND CASE WHEN prediction IS NULL THEN {past} ELSE {with_datapoint} END",
+        f" AND ({predicted} OR {since})",
+        f" AND CASE WHEN {predicted} THEN {with_datapoint} ELSE {past} END",
     )
+
+
+def of_predictions(table: str) -> str | None:
+    """SQL that is true for rows that are or belong to predictions; None where none can be.
+
+    >>> of_predictions("tags"), of_predictions("bboxes"), of_predictions("predictions")
+    (None, 'prediction IS NOT NULL', 'TRUE')
+    """
+    if table in ("predictions", "feature_vectors"):
+        return "TRUE"
+    return "prediction IS NOT NULL" if "predictions" in TABLES[table].parents else None
 
 
 def bind(sql: str, parameters: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
