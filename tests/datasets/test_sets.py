@@ -57,7 +57,7 @@ def test_a_chain_of_small_changes_costs_what_they_change(
         "SELECT sum(octet_length(data)) AS bytes, count(*) FILTER (parent IS NULL) AS whole, "
         "max(position) AS longest FROM {member_sets}"
     ).to_pylist()
-    assert row["bytes"] < 5 * 12_600 and row["whole"] <= 4
+    assert row["bytes"] < 5 * 16_500 and row["whole"] <= 4
     assert row["longest"] <= sets._MAX_DIFFERENCES
 
 

@@ -20,7 +20,7 @@ _CHILDREN = ("bboxes", "lanes", "completions")
 # Columns that say where and when a row was written, and not what it holds.
 _NO_CONTENT = frozenset(
     {"id", "organization_id", "created_at", "updated_at", "datapoint", "groundtruth"}
-    | {"prediction", "row", "since", "request_id"}
+    | {"prediction", "row", "since", "origins", "request_id"}
 )
 
 
