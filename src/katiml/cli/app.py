@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, output, service, uploads
+from katiml.cli import data, datasets, output, service, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -54,6 +54,7 @@ for command in (
     service.version,
 ):
     app.command(command.__name__)(command)
+app.add_typer(datasets.dataset, name="dataset")
 app.add_typer(uploads.uploads, name="uploads")
 app.add_typer(service.keys, name="keys")
 

@@ -14,6 +14,7 @@ from katiml.cli import output
 from katiml.cli.files import format_of, write_rows, write_stream
 from katiml.cli.filters import parse_filters
 from katiml.cli.options import (
+    DatasetOption,
     DescOption,
     FieldsOption,
     FilterOption,
@@ -27,6 +28,7 @@ from katiml.cli.options import (
     OutputOption,
     TableArgument,
     TableName,
+    VersionOption,
     open_lake,
 )
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from katiml.lake import Lake
     from katiml.query import Collection
 
-__all__ = ["count", "delete", "select", "sql"]
+__all__ = ["count", "delete", "give_file", "give_json", "select", "sql"]
 
 _SHOWN = 20  # rows of a table when no limit is given
 
@@ -51,6 +53,8 @@ def select(
     offset: OffsetOption = 0,
     json: JsonOption = False,
     file: OutputOption = None,
+    dataset: DatasetOption = None,
+    version: VersionOption = None,
     lake: LakeOption = None,
     organization: OrganizationOption = None,
 ) -> None:
@@ -65,6 +69,8 @@ def select(
         katiml select predictions --order-by metrics.entropy --desc -n 10
 
         katiml select --fields "id,groundtruths.*" --output train.parquet
+
+        katiml select groundtruths --dataset train --version HEAD~1
     """
     if file is not None:
         format_of(file)
@@ -78,11 +84,13 @@ def select(
         "desc": desc,
         "limit": limit,
         "offset": offset,
+        "dataset": dataset,
+        "version": version,
     }
     if json or (file is not None and format_of(file) == ".json"):
-        _give_json(collection.select_json(**chosen), file)
+        give_json(collection.select_json(**chosen), file)
     elif file is not None:
-        _give_file(file, lambda: collection.select(**chosen, form="batches"))
+        give_file(file, lambda: collection.select(**chosen, form="batches"))
     else:
         _show_page(collection, chosen)
 
@@ -93,6 +101,8 @@ def count(
     filter: FilterOption = None,
     filters: FiltersOption = None,
     json: JsonOption = False,
+    dataset: DatasetOption = None,
+    version: VersionOption = None,
     lake: LakeOption = None,
     organization: OrganizationOption = None,
 ) -> None:
@@ -105,7 +115,8 @@ def count(
         katiml count groundtruths --filter "class_name = cat"
     """
     conditions = parse_filters(filter or [], filters)
-    number = _collection(open_lake(context, lake, organization), table).count(conditions)
+    collection = _collection(open_lake(context, lake, organization), table)
+    number = collection.count(conditions, dataset=dataset, version=version)
     if json:
         output.print_json({"count": number})
     else:
@@ -126,6 +137,7 @@ def delete(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: JsonOption = False,
+    dataset: DatasetOption = None,
     lake: LakeOption = None,
     organization: OrganizationOption = None,
 ) -> None:
@@ -146,7 +158,7 @@ def delete(
             param_hint="--filter",
         )
     collection = _collection(open_lake(context, lake, organization), table)
-    number = max(collection.count(conditions) - offset, 0)
+    number = max(collection.count(conditions, dataset=dataset) - offset, 0)
     number = number if limit is None else min(number, limit)
     if number == 0:
         output.messages().print(f"no {table.value} match; nothing was deleted")
@@ -160,7 +172,13 @@ def delete(
             err=True,
         )
     counts = collection.delete(
-        conditions, order_by=order_by, desc=desc, limit=limit, offset=offset, all=everything
+        conditions,
+        order_by=order_by,
+        desc=desc,
+        limit=limit,
+        offset=offset,
+        all=everything,
+        dataset=dataset,
     )
     if json:
         output.print_json(counts)
@@ -193,9 +211,9 @@ def sql(
     text = typer.get_text_stream("stdin").read() if query == "-" else query
     batches = open_lake(context, lake, organization).sql(text, form="batches")
     if json or suffix == ".json":
-        _give_json(output.json_rows(_head(batches, limit)), file)
+        give_json(output.json_rows(_head(batches, limit)), file)
     elif file is not None:
-        _give_file(file, lambda: _reader(batches, limit))
+        give_file(file, lambda: _reader(batches, limit))
     else:
         shown = _SHOWN if limit is None else limit
         rows = [row for batch in _head(batches, shown + 1) for row in batch.to_pylist()]
@@ -215,12 +233,15 @@ def _show_page(collection: Collection, chosen: dict[str, Any]) -> None:
     rows = orjson.loads(b"".join(collection.select_json(**{**chosen, "limit": shown + 1})))
     note = ""
     if len(rows) > shown and chosen["limit"] is None:
-        total = collection.count(chosen["filters"])
+        total = collection.count(
+            chosen["filters"], dataset=chosen["dataset"], version=chosen["version"]
+        )
         note = f"{shown} of {total:,} rows; --limit shows more, --output writes all"
     output.show_rows(rows[:shown], note=note)
 
 
-def _give_json(chunks: Iterator[bytes], file: Path | None) -> None:
+def give_json(chunks: Iterator[bytes], file: Path | None) -> None:
+    """Print a JSON document, or write it to a file."""
     if file is None:
         output.print_chunks(chunks)
         typer.echo()
@@ -229,7 +250,8 @@ def _give_json(chunks: Iterator[bytes], file: Path | None) -> None:
         output.messages().print(f"wrote {file}")
 
 
-def _give_file(file: Path, rows: Callable[[], pa.RecordBatchReader]) -> None:
+def give_file(file: Path, rows: Callable[[], pa.RecordBatchReader]) -> None:
+    """Write rows to a Parquet or CSV file."""
     number = write_rows(file, rows())
     output.messages().print(f"wrote {number:,} rows to {file}")
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from katiml.lake import Lake
 
 __all__ = [
+    "DatasetOption",
     "DescOption",
     "FieldsOption",
     "FilterOption",
@@ -25,6 +26,7 @@ __all__ = [
     "OutputOption",
     "TableArgument",
     "TableName",
+    "VersionOption",
     "open_lake",
 ]
 
@@ -86,6 +88,20 @@ FieldsOption = Annotated[
 ]
 OrderByOption = Annotated[
     str | None, typer.Option("--order-by", metavar="FIELD", help="Sort by this field, or RANDOM().")
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", metavar="NAME", help="Only what belongs to the members of this dataset."
+    ),
+]
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="VERSION",
+        help="With --dataset: as of this version (an id, a tag, HEAD~1).",
+    ),
 ]
 DescOption = Annotated[bool, typer.Option("--desc", help="Largest first.")]
 LimitOption = Annotated[
