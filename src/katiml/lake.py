@@ -13,6 +13,7 @@ from katiml.query.collection import Form
 from katiml.store import open_store
 from katiml.store.scope import Scope
 from katiml.store.store import Store
+from katiml.tasks import Tasks, finish_tasks
 
 if TYPE_CHECKING:
     from katiml.keys import Keys
@@ -56,6 +57,7 @@ class Lake:
         self.tags = Collection(self.scope, "tags")
         self.feature_vectors = Collection(self.scope, "feature_vectors")
         self.uploads = Uploads(self.scope)
+        self.tasks = Tasks(self.scope)
 
     def __repr__(self) -> str:
         return f"katiml.connect({self.url!r}, organization_id={self.organization_id!r})"
@@ -148,8 +150,9 @@ class Lake:
         }
 
     def close(self) -> None:
-        """Let the lake go. Uploads that this process is reading go on to their end first."""
+        """Let the lake go. Uploads and tasks of this process go on to their end first."""
         finish_uploads(self._store)
+        finish_tasks(self._store)
         self._store.close()
 
 
