@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from katiml.errors import InvalidInput
 from katiml.miners._arrays import to_numpy
 from katiml.miners.scores import AGGREGATES
-from katiml.miners.strategy import Inputs, Parameter, Picks, Strategy
+from katiml.miners.strategy import Inputs, Parameter, Picks, Run, Strategy
 
 __all__ = ["AGGREGATE", "Measured", "top"]
 
@@ -67,7 +67,7 @@ class Measured(Strategy):
             raise InvalidInput(f"{self.name} needs values, or {' or '.join(self.sources)}")
         self._check_finite(inputs, self.sources)
 
-    def _pick(self, inputs: Inputs, size: int, random: np.random.Generator) -> Picks:  # noqa: ARG002
+    def _pick(self, inputs: Inputs, size: int, run: Run) -> Picks:  # noqa: ARG002
         found = self.measure(inputs) if inputs.values is None else inputs.values
         values = to_numpy(found).astype(np.float64)
         positions = top(values, size, highest=self.highest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from katiml.miners.strategy import Inputs, Picks, Strategy
+from katiml.miners.strategy import Inputs, Picks, Run, Strategy
 
 __all__ = ["Random", "sample"]
 
@@ -26,7 +26,7 @@ class Random(Strategy):
     summary = "A uniform sample, the same for the same seed."
     paper = "Fan, Muller and Rezucha, Development of Sampling Plans, JASA 57, 1962"
 
-    def _pick(self, inputs: Inputs, size: int, random: np.random.Generator) -> Picks:
-        positions = sample(len(inputs), size, random)
+    def _pick(self, inputs: Inputs, size: int, run: Run) -> Picks:
+        positions = sample(len(inputs), size, run.random)
         chance = size / len(inputs)
         return Picks(positions, np.full(size, chance), {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from katiml.errors import InvalidInput
 from katiml.miners._arrays import Array, namespace, to_numpy
 
-__all__ = ["Inputs", "Parameter", "Picks", "Strategy"]
+__all__ = ["Inputs", "Parameter", "Picks", "Progress", "Run", "Strategy", "checked_size"]
+
+# Called with (how much is done, of how much); what it raises stops the run.
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,19 @@ class Picks:
         return len(self.positions)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one call of `pick` carries along: randomness, and who wants to know how far it is."""
+
+    random: np.random.Generator
+    progress: Progress | None = None
+
+    def done(self, number: int, total: int) -> None:
+        """Say how far the run is; raises what stops it."""
+        if self.progress is not None:
+            self.progress(number, total)
+
+
 class Strategy(ABC):
     """One way to choose what to label next. Subclasses say the class variables and `_pick`.
 
@@ -227,14 +243,17 @@ class Strategy(ABC):
         told = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
         return f"{type(self).__name__}({told})"
 
-    def pick(self, inputs: Inputs, size: int, *, seed: int = 0) -> Picks:
+    def pick(
+        self, inputs: Inputs, size: int, *, seed: int = 0, progress: Progress | None = None
+    ) -> Picks:
         """The `size` datapoints to label next: all, if the pool has no more.
 
         The same pool, settings and seed give the same picks, whatever the order of its rows.
+        `progress(done, total)` is called now and then; what it raises ends the run.
         Raises InvalidInput for a size under 1, an empty pool, arrays that are missing or do not
         belong together, and for NaN or infinity in vectors and probabilities.
         """
-        size = _checked_size(size)
+        size = checked_size(size)
         inputs.check()
         if len(inputs) == 0:
             raise InvalidInput(
@@ -244,13 +263,14 @@ class Strategy(ABC):
         self._require(inputs)
         order = _order_by_id(inputs.ids)
         ordered = inputs if order is None else inputs.take(order)
-        picks = self._pick(ordered, min(size, len(inputs)), np.random.default_rng(seed))
+        run = Run(np.random.default_rng(seed), progress)
+        picks = self._pick(ordered, min(size, len(inputs)), run)
         if order is None:
             return picks
         return Picks(order[picks.positions], picks.scores, picks.reasons)
 
     @abstractmethod
-    def _pick(self, inputs: Inputs, size: int, random: np.random.Generator) -> Picks:
+    def _pick(self, inputs: Inputs, size: int, run: Run) -> Picks:
         """The picks among a pool that is sorted by id; 1 <= size <= len(inputs)."""
 
     def _require(self, inputs: Inputs) -> None:
@@ -272,7 +292,8 @@ def _field_of(need: str) -> str:
     return "values" if need.startswith("metric:") else need
 
 
-def _checked_size(size: Any) -> int:
+def checked_size(size: Any) -> int:
+    """`size` as a whole number from 1; InvalidInput for anything else."""
     try:
         number = None if isinstance(size, bool) else operator.index(size)
     except TypeError:
