@@ -17,6 +17,7 @@ from katiml.tasks import Tasks, finish_tasks
 
 if TYPE_CHECKING:
     from katiml.keys import Keys
+    from katiml.mining import Miners, Picked
 
 __all__ = ["Lake", "Uploads", "connect"]
 
@@ -90,6 +91,13 @@ class Lake:
 
         return Keys(self._store, self.organization_id)
 
+    @property
+    def miners(self) -> Miners:
+        """The miners of this organization, which choose what to label next."""
+        from katiml.mining import Miners
+
+        return Miners(self.scope)
+
     def for_organization(self, organization_id: str) -> Lake:
         """The same lake as another organization sees it."""
         return Lake(self._store, organization_id)
@@ -114,6 +122,17 @@ class Lake:
             trusted=trusted,
             allow_private=allow_private,
         )
+
+    def mine(self, strategy: str, size: int, filters: Any = None, **told: Any) -> Picked:
+        """Choose `size` datapoints to label next, at once, from those that pass `filters`.
+
+        `told` are the other arguments of `lake.miners.create`: `model_name`, `reference_filters`,
+        `seed`, parameters of the strategy … Raises InvalidInput and InvalidFilter for what cannot
+        be done, with what there is instead.
+        """
+        from katiml.mining.miners import mine, told_of
+
+        return mine(self.scope, told_of(strategy, size, filters, **told))
 
     def sql(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from katiml.tasks.bodies import register
+from katiml.tasks.follow import follow
 from katiml.tasks.pool import finish_tasks, release_tasks
 from katiml.tasks.queue import Task, Tasks, resume_tasks, submit
 from katiml.tasks.run import Done, Run, Stopped
@@ -14,6 +15,7 @@ __all__ = [
     "Task",
     "Tasks",
     "finish_tasks",
+    "follow",
     "register",
     "release_tasks",
     "resume_tasks",

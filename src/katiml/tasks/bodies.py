@@ -17,7 +17,7 @@ Body = Callable[[Run], Done]
 
 # Imported when the first task of the kind runs.
 _PLACES = {
-    "miner": "katiml.miners.task:mine",
+    "miner": "katiml.mining.task:run_miner",
     "projection": "katiml.vectors.task:project",
 }
 _registered: dict[str, Body] = {}

@@ -57,6 +57,11 @@ class Task:
         return self._state
 
     @property
+    def seen(self) -> State:
+        """The state as it was read last."""
+        return self._state
+
+    @property
     def status(self) -> str:
         """PENDING, STARTED, RETRY, SUCCESS, FAILURE or REVOKED."""
         return self.refresh().status
