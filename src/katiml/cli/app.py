@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, output, service, uploads
+from katiml.cli import data, mining, output, service, tasks, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -49,12 +49,15 @@ for command in (
     data.count,
     data.delete,
     data.sql,
+    mining.mine,
     service.serve,
     service.status,
     service.version,
 ):
     app.command(command.__name__)(command)
 app.add_typer(uploads.uploads, name="uploads")
+app.add_typer(mining.miners, name="miner")
+app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(service.keys, name="keys")
 
 

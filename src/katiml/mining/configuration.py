@@ -79,7 +79,7 @@ class Configuration:
             embeddings_field=_one_of(
                 "embeddings_field", told.get("embeddings_field"), _FIELDS, _FIELDS[0]
             ),
-            settings={name: value for name, value in chosen.settings.items() if name in settings},
+            settings=chosen.settings,
             seed=_seed(told.get("seed")),
             device=_text("device", told.get("device")) or "cpu",
             skip_caching=_flag("skip_caching", told.get("skip_caching")),

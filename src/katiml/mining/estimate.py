@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from katiml.errors import InvalidInput
 from katiml.miners.measured import Measured
@@ -46,6 +46,12 @@ class Estimate:
     width: int | None = None
     memory: int = 0
     reference: Estimate | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        told = {**vars(self), "missing": dict(self.missing)}
+        told["reference"] = None if self.reference is None else self.reference.to_dict()
+        return told
 
     def __str__(self) -> str:
         lines = [f"{self.usable:,} of {self.datapoints:,} datapoints can be chosen from"]

@@ -49,6 +49,11 @@ class Miner:
         return f"<Miner {self.id} {self.display_name!r}: {self.strategy} {self.size:,}>"
 
     @property
+    def seen(self) -> Row:
+        """Its row as it was read last."""
+        return self._row
+
+    @property
     def display_name(self) -> str:
         """The name a person gave it."""
         return self._row.configuration.display_name

@@ -141,8 +141,11 @@ class Miners:
     def estimate(self, strategy: str, size: int, filters: Any = None, **told: Any) -> Estimate:
         """What a run would take, with the arguments of `create`: how many vectors, how many are
         missing and why, how much memory. Raises InvalidInput where it would come to nothing."""
-        configuration = Configuration.of(told_of(strategy, size, filters, **told))
-        return estimate(self._scope, configuration.request)
+        return self.estimate_as_told(told_of(strategy, size, filters, **told))
+
+    def estimate_as_told(self, told: Mapping[str, Any]) -> Estimate:
+        """The same from the names that HTTP uses."""
+        return estimate(self._scope, Configuration.of(told).request)
 
     def repeat(self, explanation: Mapping[str, Any]) -> Picked:
         """Run again what an explanation tells of, on the lake as it was then.

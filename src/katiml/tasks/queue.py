@@ -94,6 +94,11 @@ class Task:
         """A DataFrame of the lines of its log: created_at, level, message."""
         return states.read_logs(self._scope, self.id).to_pandas()
 
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The same lines as dicts."""
+        lines: list[dict[str, Any]] = states.read_logs(self._scope, self.id).to_pylist()
+        return lines
+
     def wait(
         self, timeout: float | None = None, *, on_progress: Callable[[Task], None] | None = None
     ) -> Task:
