@@ -14,11 +14,10 @@ import pytest
 
 from katiml.errors import InvalidInput
 from katiml.miners.coreset import k_center
+from katiml.miners.nearest_neighbors import by_distance
+from katiml.miners.strategy import Run as StrategyRun
 from katiml.tasks import Stopped, executors
-from katiml.tasks.executors import Executor, Local, cut, executor_of_environment
-from katiml.vectors.distances import Points
-from katiml.vectors.neighbors import nearest_keys
-from katiml.vectors.spread import SpreadCover, spread_nearest_keys
+from katiml.tasks.executors import Executor, Local, executor_of_environment, spread_over
 
 ray = pytest.importorskip(
     "ray", reason="Ray has no wheel for this Python: katiml[ray] leaves it out"
@@ -78,9 +77,11 @@ class Cluster:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Cluster]:
     # A node that is gone is noticed in a second, not in half a minute.
-    os.environ["RAY_health_check_period_ms"] = "300"
-    os.environ["RAY_health_check_failure_threshold"] = "3"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ.update(
+        RAY_health_check_period_ms="300",
+        RAY_health_check_failure_threshold="3",
+        RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
+    )
     cluster = Cluster()
     yield cluster
     cluster.end()
@@ -96,6 +97,7 @@ def cluster(started: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 @pytest.fixture
 def executor(cluster: Cluster) -> Executor:
+    """The cluster as work finds it."""
     found = executor_of_environment()
     assert found is not None
     assert (found.name, found.width) == ("ray", 2)
@@ -138,8 +140,10 @@ def test_stopping_ends_what_runs(executor: Executor, tmp_path: Path) -> None:
             raise Stopped("no")
 
     before = time.monotonic()
+    stoppable = executor_of_environment(check)
+    assert stoppable is not None
     with pytest.raises(Stopped):
-        executor.map(part, [(), ()], check=check)
+        stoppable.map(part, [(), ()])
     assert time.monotonic() - before < 30
     assert executor.map(lambda: 1, [()]) == [1]
 
@@ -166,37 +170,28 @@ def test_a_raylet_killed_in_the_middle_of_parts(
 
 
 @pytest.mark.parametrize("reference", [None, MATRIX[:7]], ids=["no-reference", "reference"])
-def test_k_center__a_raylet_killed_in_the_middle(
+def test_coreset__a_raylet_killed_in_the_middle(
     cluster: Cluster, executor: Executor, reference: Any
 ) -> None:
-    positions, _, centres = k_center(MATRIX, 40, reference, first=5)
-    found: list[tuple[int, int]] = []
-    with SpreadCover(MATRIX, executor, reference) as cover:
-        for number in range(40):
-            if number == 15:
-                cluster.kill()
-            position = 5 if cover.count == 0 else cover.farthest()[1]
-            found.append((position, cover.nearest_of(position)))
-            cover.take(position)
-    assert found == list(zip(positions.tolist(), centres.tolist(), strict=True))
+    wanted = k_center(MATRIX, 40, reference, first=5)
+
+    def progress(done: int, _total: int) -> None:
+        if done == 15:
+            cluster.kill()
+
+    with spread_over(executor):
+        run = StrategyRun(np.random.default_rng(0), progress)
+        found = k_center(MATRIX, 40, reference, first=5, run=run)
+    for own, other in zip(found, wanted, strict=True):
+        assert np.array_equal(own, other, equal_nan=True)
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine", "dot"])
-def test_nearest_neighbours(executor: Executor, metric: str) -> None:
-    queries = RANDOM.integers(0, 5, (9, 4)).astype(np.float32)
-    keys, positions = spread_nearest_keys(queries, MATRIX, 30, executor, metric)
-    wanted_keys, wanted = nearest_keys(queries, Points(MATRIX, metric), 30)
-    assert np.array_equal(keys, wanted_keys)
-    assert np.array_equal(positions, wanted)
-
-
-def test_threads_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "_SMALLEST_PART", 50)
-    assert len(cut(600, 4)) == 4
-    keys, positions = spread_nearest_keys(MATRIX[:9], MATRIX, 30, Local(4), "cosine")
-    wanted_keys, wanted = nearest_keys(MATRIX[:9], Points(MATRIX, "cosine"), 30)
-    assert np.array_equal(keys, wanted_keys)
-    assert np.array_equal(positions, wanted)
-    with SpreadCover(MATRIX, Local(4)) as cover:
-        cover.take(3)
-        assert cover.farthest()[1] == k_center(MATRIX, 2, first=3)[0][1]
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("highest", [False, True])
+def test_nearest_and_farthest(executor: Executor, metric: str, highest: bool) -> None:
+    wanted = by_distance(MATRIX, MATRIX[:9] + 1, 50, metric=metric, highest=highest)
+    for spread in (executor, Local(4)):
+        with spread_over(spread):
+            found = by_distance(MATRIX, MATRIX[:9] + 1, 50, metric=metric, highest=highest)
+        for own, other in zip(found, wanted, strict=True):
+            assert np.array_equal(own, other)

@@ -340,12 +340,12 @@ def _show(picked: Picked, fields: str | None, json: bool, file: Path | None) -> 
     names = [name.strip() for name in fields.split(",")] if fields else None
     frame = picked.to_pandas(names)
     if json or (file is not None and format_of(file) == ".json"):
-        rows = output.json_rows(pa.Table.from_pandas(frame, preserve_index=False).to_batches())
+        chunks = output.json_rows(pa.Table.from_pandas(frame, preserve_index=False).to_batches())
         if file is None:
-            output.print_chunks(rows)
+            output.print_chunks(chunks)
             typer.echo()
         else:
-            write_stream(file, rows)
+            write_stream(file, chunks)
             output.messages().print(f"wrote {file}")
     elif file is not None:
         table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -354,4 +354,5 @@ def _show(picked: Picked, fields: str | None, json: bool, file: Path | None) -> 
     else:
         more = f"{_SHOWN} of {len(picked):,}; --output writes all" if len(picked) > _SHOWN else ""
         shown = frame.head(_SHOWN).astype(object)
-        output.show_rows(shown.where(shown.notna(), None).to_dict("records"), note=more)
+        rows: Any = shown.where(shown.notna(), None).to_dict("records")
+        output.show_rows(rows, note=more)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from katiml._arrays import Array
 from katiml.miners.strategy import Inputs, Parameter, Picks, Run, Strategy, names_of
-from katiml.vectors.cover import Cover
 from katiml.vectors.distances import Points, distances_of_keys
+from katiml.vectors.spread import cover_of
 
 __all__ = ["METRIC", "Coreset", "k_center"]
 
@@ -39,22 +39,20 @@ def k_center(
     >>> positions.tolist(), distances.tolist()
     ([0, 2, 3], [nan, 9.0, 4.0])
     """
-    points = vectors if isinstance(vectors, Points) else Points(vectors, metric)
-    size = min(size, points.rows)
-    cover = Cover(points, reference)
+    metric = vectors.metric if isinstance(vectors, Points) else metric
+    size = min(size, vectors.rows if isinstance(vectors, Points) else len(vectors))
     positions = np.empty(size, np.intp)
     keys = np.empty(size)
     centres = np.empty(size, np.int64)
-    for number in range(size):
-        key, position = cover.farthest()
-        if cover.count == 0:
-            key, position = float("nan"), first
-        positions[number], keys[number] = position, key
-        centres[number] = cover.nearest_of(position)
-        cover.take(position)
-        if run is not None:
-            run.done(number + 1, size)
-    return positions, distances_of_keys(keys, points.metric), centres
+    with cover_of(vectors, reference, metric=metric) as cover:
+        for number in range(size):
+            key, position = (np.nan, first) if cover.count == 0 else cover.farthest()
+            positions[number], keys[number] = position, key
+            centres[number] = cover.nearest_of(position)
+            cover.take(position)
+            if run is not None:
+                run.done(number + 1, size)
+    return positions, distances_of_keys(keys, metric), centres
 
 
 class Coreset(Strategy):

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from katiml.errors import InvalidInput
+from katiml.miners.measured import top
 from katiml.query.aggregate import distinct_values, metric_names
 from katiml.query.fields import Field, Parameters, resolve, shown
 from katiml.query.filters import Condition
 from katiml.schema import TABLES
+from katiml.tasks.executors import Executor, current, cut
 from katiml.vectors.select import Chosen, Select
 
 if TYPE_CHECKING:
@@ -76,11 +80,33 @@ def ranked(
     """
     sql, parameters = _scores(scope, chosen, metric, model_name, aggregate)
     direction = "DESC" if highest else "ASC"
+    executor = current()
+    if executor is not None:
+        found = scope.query(
+            f"SELECT CAST(datapoint AS VARCHAR) AS id, score, items FROM ({sql}) "
+            "ORDER BY datapoint",
+            parameters,
+        )
+        return _ranked_in_parts(found, executor, size, highest)
     return scope.query(
         f"SELECT CAST(datapoint AS VARCHAR) AS id, score, items FROM ({sql}) "
         f"ORDER BY score {direction}, datapoint LIMIT $size",
         {**parameters, "size": size},
     )
+
+
+def _ranked_in_parts(found: pa.Table, executor: Executor, size: int, highest: bool) -> pa.Table:
+    """The best of each part, and the best of those; rows come sorted by id."""
+    scores = found["score"].to_numpy()
+    bounds = cut(len(scores), executor.width)
+    best = executor.map(_top, [(scores[start:stop], size, highest) for start, stop in bounds])
+    rows = np.concatenate([own + start for own, (start, _) in zip(best, bounds, strict=True)])
+    order = top(scores[rows], size, highest=highest)
+    return found.take(pa.array(rows[order]))
+
+
+def _top(scores: NDArray[np.float64], size: int, highest: bool) -> NDArray[np.intp]:
+    return top(scores, size, highest=highest)
 
 
 def without_value(scope: Scope, select: Select, metric: str, model_name: str) -> int:

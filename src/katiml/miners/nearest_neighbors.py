@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from katiml._arrays import Array
 from katiml.miners.coreset import METRIC
 from katiml.miners.strategy import Inputs, Picks, Run, Strategy, names_of
-from katiml.vectors.cover import Cover
 from katiml.vectors.distances import Points, distances_of_keys
+from katiml.vectors.spread import cover_of
 
 __all__ = ["NearestNeighbors", "by_distance"]
 
@@ -33,12 +33,11 @@ def by_distance(
     >>> positions.tolist(), distances.tolist(), rows.tolist()
     ([0, 1], [0.0, 1.0], [1, 0])
     """
-    points = vectors if isinstance(vectors, Points) else Points(vectors, metric)
-    given = reference if hasattr(reference, "shape") else np.asarray(reference, np.float64)
-    cover = Cover(points, given)
-    positions, keys = cover.ranked(size, highest=highest)
-    rows = np.array([cover.nearest_of(int(position)) for position in positions], np.int64)
-    return positions, distances_of_keys(keys, points.metric), rows
+    metric = vectors.metric if isinstance(vectors, Points) else metric
+    with cover_of(vectors, reference, metric=metric) as cover:
+        positions, keys = cover.ranked(size, highest=highest)
+        rows = np.array([cover.nearest_of(int(position)) for position in positions], np.int64)
+    return positions, distances_of_keys(keys, metric), rows
 
 
 class NearestNeighbors(Strategy):

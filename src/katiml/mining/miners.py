@@ -19,6 +19,7 @@ from katiml.mining.rows import Row, insert_row, list_rows, read_row, tasks_of, u
 from katiml.mining.task import begin, checked
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
+from katiml.tasks.executors import executor_of_environment, spread_over
 from katiml.tasks.limits import check_memory
 
 __all__ = ["Miners", "mine", "told_of", "with_due_miners"]
@@ -199,7 +200,8 @@ def mine(scope: Scope, told: Mapping[str, Any]) -> Picked:
 def _mine(scope: Scope, configuration: Configuration, state: str) -> Picked:
     request = configuration.request
     check_memory(memory_of(scope, request), f"this {request.strategy}")
-    mined = checked(request, pick(scope, request))
+    with spread_over(executor_of_environment()):
+        mined = checked(request, pick(scope, request))
     return Picked(scope, mined, explained(configuration, mined, state, {}))
 
 

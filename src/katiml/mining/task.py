@@ -12,6 +12,7 @@ from katiml.mining.explain import explained, lake_state
 from katiml.mining.rows import read_row, set_task, write_results
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.tasks import Done, Run, Task, submit
+from katiml.tasks.executors import executor_of_environment, spread_over
 from katiml.tasks.state import FINISHED, State
 
 __all__ = ["KIND", "begin", "checked", "run_miner"]
@@ -71,8 +72,13 @@ def run_miner(run: Run) -> Done:
     def progress(done: int, total: int) -> None:
         run.progress(done / total if total else None, f"{done:,} of {total:,}")
 
-    mined = checked(request, mine(run.scope, request, progress=progress))
-    more: dict[str, Any] = {"seconds": round(time.monotonic() - began, 3)}
+    executor = executor_of_environment(run.check)
+    with spread_over(executor):
+        mined = checked(request, mine(run.scope, request, progress=progress))
+    more: dict[str, Any] = {
+        "executor": "local" if executor is None else executor.name,
+        "seconds": round(time.monotonic() - began, 3),
+    }
     if lake_state(run.scope) != state:
         run.log("the lake was changed during the run", "WARNING")
         more["changed_meanwhile"] = True

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from types import TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["Executor", "Held", "Local", "cut", "executor_of_environment"]
+__all__ = ["Executor", "Held", "Local", "current", "cut", "executor_of_environment", "spread_over"]
 
 T = TypeVar("T")
 _SMALLEST_PART = 4_096
@@ -51,6 +53,9 @@ class Executor(ABC):
 
     name: str
 
+    def __init__(self, check: Callable[[], None] | None = None) -> None:
+        self._check = check or (lambda: None)
+
     @property
     @abstractmethod
     def width(self) -> int:
@@ -61,8 +66,6 @@ class Executor(ABC):
         self,
         function: Callable[..., T],
         parts: Sequence[Sequence[Any]],
-        *,
-        check: Callable[[], None] | None = None,
     ) -> list[T]:
         """`function(*part)` for each part, in the order of the parts."""
 
@@ -71,8 +74,6 @@ class Executor(ABC):
         self,
         make: Callable[..., Any],
         parts: Sequence[Sequence[Any]],
-        *,
-        check: Callable[[], None] | None = None,
     ) -> Held:
         """`make(*part)` for each part: objects that stay where they are, to be called."""
 
@@ -88,7 +89,7 @@ def cut(rows: int, parts: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def executor_of_environment() -> Executor | None:
+def executor_of_environment(check: Callable[[], None] | None = None) -> Executor | None:
     """The Ray cluster of `KATIML_RAY_ADDRESS`; None without one: the work is not cut.
 
     Raises MissingExtra where Ray is not installed, ClusterUnreachable where no cluster answers.
@@ -98,7 +99,30 @@ def executor_of_environment() -> Executor | None:
         return None
     from katiml.tasks.ray import Ray
 
-    return Ray(address)
+    return Ray(address, check)
+
+
+_current: ContextVar[Executor | None] = ContextVar("katiml_executor", default=None)
+
+
+@contextmanager
+def spread_over(executor: Executor | None) -> Iterator[None]:
+    """Within the block, computations of this thread that can be cut are, and done there.
+
+    >>> with spread_over(Local(2)):
+    ...     current().name
+    'local'
+    """
+    token = _current.set(executor)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> Executor | None:
+    """Where parts are done in this thread now; None: computations are not cut."""
+    return _current.get()
 
 
 class Local(Executor):
@@ -110,7 +134,8 @@ class Local(Executor):
 
     name = "local"
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, check: Callable[[], None] | None = None) -> None:
+        super().__init__(check)
         self._threads = threads or os.cpu_count() or 1
 
     @property
@@ -121,19 +146,15 @@ class Local(Executor):
         self,
         function: Callable[..., T],
         parts: Sequence[Sequence[Any]],
-        *,
-        check: Callable[[], None] | None = None,
     ) -> list[T]:
-        if check is not None:
-            check()
+        self._check()
         with ThreadPoolExecutor(self._threads, "katiml-part") as threads:
             results = []
             futures = [threads.submit(function, *part) for part in parts]
             try:
                 for future in futures:
                     results.append(future.result())
-                    if check is not None:
-                        check()
+                    self._check()
             except BaseException:
                 threads.shutdown(cancel_futures=True)
                 raise
@@ -143,20 +164,17 @@ class Local(Executor):
         self,
         make: Callable[..., Any],
         parts: Sequence[Sequence[Any]],
-        *,
-        check: Callable[[], None] | None = None,
     ) -> Held:
-        return _Here([make(*part) for part in parts], check)
+        return _Here([make(*part) for part in parts], self._check)
 
 
 class _Here(Held):
-    def __init__(self, objects: list[Any], check: Callable[[], None] | None) -> None:
+    def __init__(self, objects: list[Any], check: Callable[[], None]) -> None:
         self._objects = objects
         self._check = check
 
     def tell(self, arguments: Sequence[Sequence[Any]], method: str) -> list[Any]:
-        if self._check is not None:
-            self._check()
+        self._check()
         return [
             getattr(own, method)(*given)
             for own, given in zip(self._objects, arguments, strict=True)

@@ -38,7 +38,8 @@ class Ray(Executor):
 
     name = "ray"
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, check: Callable[[], None] | None = None) -> None:
+        super().__init__(check)
         self._ray = _join(address)
 
     @property
@@ -49,14 +50,12 @@ class Ray(Executor):
         self,
         function: Callable[..., T],
         parts: Sequence[Sequence[Any]],
-        *,
-        check: Callable[[], None] | None = None,
     ) -> list[T]:
         ray = self._ray
         remote = ray.remote(max_retries=_RETRIES, scheduling_strategy="SPREAD")(function)
         references = [remote.remote(*part) for part in _stored(ray, parts)]
         try:
-            return [_answer(ray, reference, check) for reference in references]
+            return [_answer(ray, reference, self._check) for reference in references]
         except BaseException:
             for reference in references:
                 with suppress(Exception):
@@ -67,10 +66,8 @@ class Ray(Executor):
         self,
         make: Callable[..., Any],
         parts: Sequence[Sequence[Any]],
-        *,
-        check: Callable[[], None] | None = None,
     ) -> Held:
-        return _There(self._ray, make, parts, check)
+        return _There(self._ray, make, parts, self._check)
 
 
 def _join(address: str) -> Any:
@@ -109,10 +106,9 @@ def _stored(ray: Any, parts: Sequence[Sequence[Any]]) -> list[list[Any]]:
     ]
 
 
-def _answer(ray: Any, reference: Any, check: Callable[[], None] | None) -> Any:
+def _answer(ray: Any, reference: Any, check: Callable[[], None]) -> Any:
     while True:
-        if check is not None:
-            check()
+        check()
         done, _ = ray.wait([reference], timeout=_WAIT_SECONDS)
         if done:
             break
@@ -149,7 +145,7 @@ class _There(Held):
         ray: Any,
         make: Callable[..., Any],
         parts: Sequence[Sequence[Any]],
-        check: Callable[[], None] | None,
+        check: Callable[[], None],
     ) -> None:
         self._ray = ray
         self._check = check

@@ -1,29 +1,50 @@
-"""The same searches over a matrix that is cut into parts, wherever the parts are.
+"""A `Cover` of a matrix that is cut into parts, wherever the parts are.
 
-What each part finds is decided in float64, so the whole finds what it would uncut.
+What each part finds is decided in float64, so the parts together find what the whole would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from katiml._arrays import to_numpy
-from katiml.tasks.executors import Executor, Held, cut
+from katiml._arrays import Array, namespace, to_numpy
+from katiml.tasks.executors import Executor, Held, current, cut
 from katiml.vectors.cover import Cover
 from katiml.vectors.distances import Points, rows_of
-from katiml.vectors.neighbors import nearest_keys
 
-__all__ = ["SpreadCover", "spread_nearest_keys"]
+__all__ = ["SpreadCover", "cover_of"]
 
-Check = Callable[[], None]
+Positions = NDArray[np.intp]
+
+
+@contextmanager
+def cover_of(
+    vectors: Array | Points, reference: Any = None, *, metric: str = "euclidean"
+) -> Iterator[Cover | SpreadCover]:
+    """A cover of (N, D) rows: in parts where the work is spread, otherwise in this process.
+
+    >>> with cover_of(np.array([[0.0], [1.0], [5.0]]), [[0.0]]) as cover:
+    ...     cover.farthest()
+    (25.0, 2)
+    """
+    executor = current()
+    matrix = vectors.matrix if isinstance(vectors, Points) else vectors
+    if executor is None or namespace(matrix) is not np:
+        points = vectors if isinstance(vectors, Points) else Points(vectors, metric)
+        yield Cover(points, None if reference is None else _array(reference))
+        return
+    used = vectors.metric if isinstance(vectors, Points) else metric
+    with SpreadCover(matrix, executor, reference, used) as cover:
+        yield cover
 
 
 class SpreadCover:
-    """A `Cover` of (N, D) rows in parts: the centres so far, and the row farthest from them.
+    """A `Cover` in parts: the centres so far, and the row farthest from them.
 
     >>> from katiml.tasks.executors import Local
     >>> with SpreadCover(np.array([[0.0], [1.0], [5.0]]), Local(2)) as cover:
@@ -33,21 +54,18 @@ class SpreadCover:
     """
 
     def __init__(
-        self,
-        matrix: Any,
-        executor: Executor,
-        reference: Any = None,
-        metric: str = "euclidean",
-        check: Check | None = None,
+        self, matrix: Any, executor: Executor, reference: Any = None, metric: str = "euclidean"
     ) -> None:
-        self._matrix = matrix
+        given = None if reference is None else to_numpy(_array(reference))
         self.rows = len(matrix)
-        self.count = 0 if reference is None else len(reference)
+        self.count = 0 if given is None else len(given)
+        self._matrix = matrix
         self._bounds = cut(self.rows, executor.width)
-        given = None if reference is None else np.asarray(to_numpy(reference))
-        parts = [(to_numpy(matrix[start:stop]), metric, given) for start, stop in self._bounds]
-        self._held: Held = executor.hold(_Part, parts, check=check)
+        parts = [(np.asarray(matrix[start:stop]), metric, given) for start, stop in self._bounds]
+        self._held: Held = executor.hold(_Part, parts)
+        # What each part found last: key, position in the part, number of the nearest centre.
         self._found: list[tuple[float, int, int]] | None = None
+        self._nearest: dict[int, int] = {}
 
     def __enter__(self) -> SpreadCover:
         return self
@@ -67,23 +85,31 @@ class SpreadCover:
 
     def farthest(self) -> tuple[float, int]:
         """(key, position) of the row farthest from all centres, the first of equals."""
-        key, number = self._best()
-        return key, self._bounds[number][0] + self._all()[number][1]
-
-    def nearest_of(self, position: int) -> int:  # noqa: ARG002 - as `Cover` is called
-        """The number of the centre nearest to the row that `farthest` found; -1 before any."""
-        _, number = self._best()
-        return self._all()[number][2]
-
-    def _best(self) -> tuple[float, int]:
-        keys = [key for key, _, _ in self._all()]
-        number = max(range(len(keys)), key=lambda part: (keys[part], -part))
-        return keys[number], number
-
-    def _all(self) -> list[tuple[float, int, int]]:
         if self._found is None:
             self._found = self._held.tell([()] * len(self._bounds), "best")
-        return self._found
+        keys = [key for key, _, _ in self._found]
+        part = keys.index(max(keys))
+        key, own, nearest = self._found[part]
+        position = self._bounds[part][0] + own
+        self._nearest = {position: nearest}
+        return key, position
+
+    def ranked(self, size: int, *, highest: bool) -> tuple[Positions, NDArray[np.float64]]:
+        """(positions, keys) of the `size` farthest rows, or nearest, the first of equals first."""
+        found = self._held.tell([(size, highest)] * len(self._bounds), "ranked")
+        starts = [start for start, _ in self._bounds]
+        positions = np.concatenate(
+            [own + start for (own, _, _), start in zip(found, starts, strict=True)]
+        )
+        keys = np.concatenate([keys for _, keys, _ in found])
+        nearest = np.concatenate([numbers for _, _, numbers in found])
+        order = np.lexsort((positions, -keys if highest else keys))[:size]
+        self._nearest = dict(zip(positions[order].tolist(), nearest[order].tolist(), strict=True))
+        return positions[order], keys[order]
+
+    def nearest_of(self, position: int) -> int:
+        """The number of the centre nearest to a row that was found; -1 before any."""
+        return self._nearest.get(position, -1)
 
 
 class _Part:
@@ -101,36 +127,13 @@ class _Part:
             self._cover.take(position)
         return self.best()
 
-
-def spread_nearest_keys(
-    queries: Any,
-    matrix: Any,
-    k: int,
-    executor: Executor,
-    metric: str = "euclidean",
-    check: Check | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """What `nearest_keys` finds: (Q, k) keys and (Q, k) positions, the nearest first.
-
-    >>> from katiml.tasks.executors import Local
-    >>> matrix = np.array([[0.0, 0.0], [0.0, 3.0]])
-    >>> keys, positions = spread_nearest_keys([[0.0, 1.0]], matrix, 2, Local(2))
-    >>> keys.tolist(), positions.tolist()
-    ([[1.0, 4.0]], [[0, 1]])
-    """
-    asked = np.asarray(to_numpy(queries) if hasattr(queries, "shape") else queries)
-    bounds = cut(len(matrix), executor.width)
-    parts = [(asked, to_numpy(matrix[start:stop]), k, metric) for start, stop in bounds]
-    found = executor.map(_nearest_in_part, parts, check=check)
-    keys = np.concatenate([own for own, _ in found], axis=1)
-    positions = np.concatenate(
-        [own + start for (_, own), (start, _) in zip(found, bounds, strict=True)], axis=1
-    )
-    order = np.lexsort((positions, keys), axis=1)[:, :k]
-    return np.take_along_axis(keys, order, 1), np.take_along_axis(positions, order, 1)
+    def ranked(
+        self, size: int, highest: bool
+    ) -> tuple[Positions, NDArray[np.float64], NDArray[np.int64]]:
+        positions, keys = self._cover.ranked(size, highest=highest)
+        nearest = [self._cover.nearest_of(int(position)) for position in positions]
+        return positions, keys, np.array(nearest, np.int64)
 
 
-def _nearest_in_part(
-    queries: NDArray[Any], rows: NDArray[Any], k: int, metric: str
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    return nearest_keys(queries, Points(rows, metric), k)
+def _array(reference: Any) -> Any:
+    return reference if hasattr(reference, "shape") else np.asarray(reference, np.float64)
