@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from dioptra import _progress, _settings
 from dioptra._encode import encode_records
-from katiml import errors
 from katiml.errors import KatiMLError
 
 if TYPE_CHECKING:
@@ -154,13 +153,9 @@ def _error(response: httpx.Response) -> KatiMLError:
         message = f"{response.request.url} answered {response.status_code}"
         hint, code, details = None, None, {}
     details = {**details, "status": response.status_code}
-    for name in errors.__all__:
-        kind: type[KatiMLError] = getattr(errors, name)
-        if kind is not KatiMLError and kind("").code == code:
-            break
-    else:
-        kind = ServerError
-    error = kind(message, hint=hint)
+    error = KatiMLError.named(code, message, hint=hint)
+    if type(error) is KatiMLError:
+        error = ServerError(message, hint=hint)
     error.details = {**error.details, **details}
     return error
 

@@ -69,6 +69,20 @@ class KatiMLError(Exception):
         """The stable name of this kind of error, as HTTP answers carry it."""
         return re.sub(r"(?<!^)(?<![A-Z])(?=[A-Z])", "_", type(self).__name__).lower()
 
+    @classmethod
+    def named(cls, code: str | None, message: str, *, hint: str | None = None) -> KatiMLError:
+        """An error of the kind that has this code, or of the root's where there is none.
+
+        >>> KatiMLError.named("not_found", "no upload 'x'")
+        NotFound("no upload 'x'")
+        """
+        kinds = list(cls.__subclasses__())
+        for kind in kinds:
+            kinds += kind.__subclasses__()
+            if kind("").code == code:
+                return kind(message, hint=hint)
+        return cls(message, hint=hint)
+
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 

@@ -13,10 +13,12 @@ from katiml.query.collection import Form
 from katiml.store import open_store
 from katiml.store.scope import Scope
 from katiml.store.store import Store
+from katiml.tasks import Tasks, finish_tasks
 
 if TYPE_CHECKING:
     from katiml.datasets import Datasets
     from katiml.keys import Keys
+    from katiml.mining import Miners, Picked
 
 __all__ = ["Lake", "Uploads", "connect"]
 
@@ -57,6 +59,7 @@ class Lake:
         self.tags = Collection(self.scope, "tags", self._seen)
         self.feature_vectors = Collection(self.scope, "feature_vectors", self._seen)
         self.uploads = Uploads(self.scope)
+        self.tasks = Tasks(self.scope)
 
     def __repr__(self) -> str:
         return f"katiml.connect({self.url!r}, organization_id={self.organization_id!r})"
@@ -99,6 +102,13 @@ class Lake:
 
         return Keys(self._store, self.organization_id)
 
+    @property
+    def miners(self) -> Miners:
+        """The miners of this organization, which choose what to label next."""
+        from katiml.mining import Miners
+
+        return Miners(self.scope)
+
     def for_organization(self, organization_id: str) -> Lake:
         """The same lake as another organization sees it."""
         return Lake(self._store, organization_id)
@@ -123,6 +133,17 @@ class Lake:
             trusted=trusted,
             allow_private=allow_private,
         )
+
+    def mine(self, strategy: str, size: int, filters: Any = None, **told: Any) -> Picked:
+        """Choose `size` datapoints to label next, at once, from those that pass `filters`.
+
+        `told` are the other arguments of `lake.miners.create`: `model_name`, `reference_filters`,
+        `seed`, parameters of the strategy … Raises InvalidInput and InvalidFilter for what cannot
+        be done, with what there is instead.
+        """
+        from katiml.mining.miners import mine, told_of
+
+        return mine(self.scope, told_of(strategy, size, filters, **told))
 
     def sql(
         self,
@@ -159,8 +180,9 @@ class Lake:
         }
 
     def close(self) -> None:
-        """Let the lake go. Uploads that this process is reading go on to their end first."""
+        """Let the lake go. Uploads and tasks of this process go on to their end first."""
         finish_uploads(self._store)
+        finish_tasks(self._store)
         self._store.close()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, datasets, output, service, uploads
+from katiml.cli import data, datasets, mining, output, service, tasks, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -49,6 +49,7 @@ for command in (
     data.count,
     data.delete,
     data.sql,
+    mining.mine,
     service.serve,
     service.status,
     service.version,
@@ -56,6 +57,8 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(datasets.dataset, name="dataset")
 app.add_typer(uploads.uploads, name="uploads")
+app.add_typer(mining.miners, name="miner")
+app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(service.keys, name="keys")
 
 

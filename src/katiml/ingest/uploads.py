@@ -32,11 +32,12 @@ from katiml.ingest.state import (
     write_batch,
     write_rejected,
 )
-from katiml.ingest.worker import adopt, begin, join, worker_name
+from katiml.ingest.worker import adopt, begin, join
 from katiml.records import parse_objects
 from katiml.records.parse import MAX_REJECTED_TEXT
 from katiml.store.ids import uuid7_strings
 from katiml.store.scope import Scope, ScopedTransaction
+from katiml.tasks.leases import worker_name
 
 __all__ = ["Upload", "get_upload", "ingest", "ingest_records", "list_uploads"]
 

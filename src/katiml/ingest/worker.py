@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -36,15 +34,13 @@ from katiml.records import Parsed, Rejected, parse_lines, parse_objects
 from katiml.records.parse import MAX_REJECTED_TEXT, no_garbage_collection
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
+from katiml.tasks.leases import HEARTBEAT_SECONDS, is_abandoned, is_own, worker_name
 
-__all__ = ["adopt", "begin", "finish_uploads", "join", "resume_uploads", "worker_name"]
+__all__ = ["adopt", "begin", "finish_uploads", "join", "resume_uploads"]
 
 # A transaction this large is written straight into finished row groups, not through the log.
 _BATCH_RECORDS = 122_880
 _BATCH_BYTES = 48 << 20
-_HEARTBEAT_SECONDS = 15.0
-# Another machine's upload is taken over when it has been silent for this long.
-_SILENT_SECONDS = 120.0
 
 
 def begin(scope: Scope, state: State) -> State:
@@ -83,11 +79,6 @@ def join(upload_id: str, timeout: float) -> bool:
     if own is not None:
         own[0].join(timeout)
     return own is not None
-
-
-def worker_name() -> str:
-    """This process, as other processes can recognise it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _start(scope: Scope, state: State, *, daemon: bool) -> None:
@@ -143,29 +134,10 @@ def adopt(scope: Scope, seen: State) -> bool:
 
 
 def _is_abandoned(scope: Scope, state: State) -> bool:
-    host, _, process = (state.worker or ":0").rpartition(":")
-    if host == socket.gethostname():
-        if int(process) == os.getpid():
-            return bool(state.sources)
-        if not _is_alive(int(process)):
-            return True
-    # The same number may by now be another process: only a worker's heart beats.
-    silent = scope.query(
-        "SELECT date_diff('second', updated_at, now()) AS seconds FROM {uploads} "
-        "WHERE id = $id::UUID",
-        {"id": state.id},
-    ).to_pylist()
-    return bool(silent) and silent[0]["seconds"] > _SILENT_SECONDS
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    if is_own(state.worker):
+        # Records sent inline are with a thread that is not among the running ones.
+        return bool(state.sources)
+    return is_abandoned(scope, "uploads", state.id, state.worker)
 
 
 def _run(scope: Scope, state: State) -> None:
@@ -215,7 +187,7 @@ def _work(scope: Scope, state: State) -> None:
 
 
 def _beat(scope: Scope, upload_id: str, stop: threading.Event) -> None:
-    while not stop.wait(_HEARTBEAT_SECONDS):
+    while not stop.wait(HEARTBEAT_SECONDS):
         # A beat that is missed is no harm; what stops the lake stops the upload itself.
         with suppress(KatiMLError):
             scope.transact(

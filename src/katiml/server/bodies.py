@@ -27,6 +27,8 @@ __all__ = [
     "Filters",
     "Ingest",
     "KeySuggestions",
+    "Miner",
+    "MinerId",
     "ModelNames",
     "NewApiKey",
     "NotBuilt",
@@ -168,6 +170,43 @@ class Ingest(_Body):
     limit: _Limit | None = None
 
 
+class MinerSelect(msgspec.Struct, kw_only=True):
+    """Which datapoints: those that pass `filters`, the first `limit` of them by `order_by`."""
+
+    filters: Filters | None = None
+    limit: _Limit | None = None
+    order_by: _Name | None = None
+    desc: bool | None = None
+
+
+class Miner(msgspec.Struct, kw_only=True):
+    """What to mine. With `_id` an existing miner is told something else: what is left out stays.
+    More names are parameters of the strategy, such as `metric`; `/api/tasks/miners/strategies` has
+    them all."""
+
+    strategy: _Name
+    size: Annotated[int, Meta(ge=1)]
+    id: Annotated[str | None, Meta(description="of an existing miner")] = msgspec.field(
+        name="_id", default=None
+    )
+    display_name: _Name | None = None
+    select: MinerSelect | None = None
+    select_reference: MinerSelect | None = None
+    model_name: _Name | list[_Name] | None = None
+    embeddings_field: (
+        Annotated[str, Meta(pattern="^(embeddings|grad_embeddings|logits)$")] | None
+    ) = None
+    seed: Annotated[int, Meta(ge=0)] | None = None
+    skip_caching: bool | None = None
+    evaluation_period: Annotated[str, Meta(description="ISO 8601, such as P1D")] | None = None
+
+
+class MinerId(msgspec.Struct, forbid_unknown_fields=True):
+    """Which miner."""
+
+    miner_id: _Name
+
+
 class NewApiKey(_Body):
     """A name to tell keys apart."""
 
@@ -193,6 +232,8 @@ BODIES: list[type[msgspec.Struct]] = [
     KeySuggestions,
     ValueSuggestions,
     Distribution,
+    Miner,
+    MinerId,
     NewApiKey,
     Sql,
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from katiml.server.shapes import moment
 
 if TYPE_CHECKING:
     from katiml.ingest import Upload
@@ -32,8 +33,8 @@ def as_execution(upload: Upload) -> dict[str, Any]:
         "output": counts if finished else None,
         "errorMessage": error.get("message"),
         "error": state["error"],
-        "startDate": _moment(state["started_at"] or state["created_at"]),
-        "stopDate": _moment(finished),
+        "startDate": moment(state["started_at"] or state["created_at"]),
+        "stopDate": moment(finished),
         "durationMs": round(state["duration"] * 1000),
         "counts": counts,
         "progress": state["progress"],
@@ -50,10 +51,3 @@ def as_answer(upload: Upload) -> dict[str, Any]:
     if state["errorMessage"] is None:
         del state["errorMessage"]
     return state
-
-
-def _moment(value: datetime | None) -> str | None:
-    if value is None:
-        return None
-    text = value.isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

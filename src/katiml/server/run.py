@@ -9,22 +9,28 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from katiml.errors import InvalidInput
 from katiml.keys import STRONG_LENGTH, any_key, organizations
+from katiml.mining.miners import with_due_miners
 from katiml.server.app import Settings, create_app
+from katiml.tasks import release_tasks, resume_tasks
+from katiml.tasks.queue import with_work
 
 if TYPE_CHECKING:
     from katiml.lake import Lake
 
-__all__ = ["is_loopback", "prepare_keys", "serve", "settings_from_environment"]
+__all__ = ["is_loopback", "look_for_work", "prepare_keys", "serve", "settings_from_environment"]
 
 _PRESET = "KATIML_API_KEY"
 _GRACE_SECONDS = 30
-_RESUME_SECONDS = 60.0
+# How often this server looks for what other processes left behind, and for miners that are due.
+_LOOK_SECONDS = 5.0
+_UPLOADS_SECONDS = 60.0
 _log = logging.getLogger("katiml.server")
 
 
@@ -61,7 +67,7 @@ def serve(
                 server_header=False,
                 lifespan="off",
             )
-            with _ending_quietly(), _resuming(lake):
+            with _ending_quietly(), _working(lake):
                 uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -145,28 +151,43 @@ def _address(host: str, port: int) -> str:
 
 
 @contextmanager
-def _resuming(lake: Lake) -> Iterator[None]:
-    """Take over uploads whose process is gone: now, after a restart, and every minute, from other
-    servers of the lake."""
+def _working(lake: Lake) -> Iterator[None]:
+    """Take over uploads and tasks whose process is gone (after a restart, or of another server),
+    take some work off others while there is room, and run miners by their schedules."""
     stop = threading.Event()
 
     def work() -> None:
+        uploads_at = 0.0
         while True:
             try:
-                for organization_id in organizations(lake.scope.store):
-                    lake.for_organization(organization_id).uploads.resume()
+                if time.monotonic() >= uploads_at:
+                    uploads_at = time.monotonic() + _UPLOADS_SECONDS
+                    for organization_id in organizations(lake.scope.store):
+                        lake.for_organization(organization_id).uploads.resume()
+                look_for_work(lake)
             except Exception:  # noqa: BLE001 - it is tried again, and the server answers meanwhile
-                _log.exception("uploads could not be resumed")
-            if stop.wait(_RESUME_SECONDS):
+                _log.exception("work left in the lake could not be taken up")
+            if stop.wait(_LOOK_SECONDS):
                 return
 
-    thread = threading.Thread(target=work, name="resume-uploads", daemon=True)
+    thread = threading.Thread(target=work, name="katiml-work", daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
+        # Whoever serves the lake next goes on with them.
+        release_tasks(lake.scope.store)
+
+
+def look_for_work(lake: Lake) -> None:
+    """Begin the runs of miners that are due, and take over tasks."""
+    store = lake.scope.store
+    for organization_id in with_due_miners(store):
+        lake.for_organization(organization_id).miners.run_due()
+    for organization_id in with_work(store):
+        resume_tasks(lake.for_organization(organization_id).scope, steal=True)
 
 
 @contextmanager

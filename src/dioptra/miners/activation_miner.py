@@ -1,0 +1,47 @@
+"""`ActivationMiner`: what hardly activates the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dioptra.miners.base_miner import BaseMiner, selection
+
+__all__ = ["ActivationMiner"]
+
+
+class ActivationMiner(BaseMiner):
+    """The datapoints with the lowest activation: likely out of domain."""
+
+    strategy = "ACTIVATION"
+
+    def __init__(
+        self,
+        display_name: str,
+        size: int,
+        select_filters: Sequence[Any] | None,
+        model_name: str | None = None,
+        embeddings_field: str = "embeddings",
+        select_limit: int | None = None,
+        select_order_by: str | None = None,
+        select_desc: bool | None = None,
+        select_reference_filters: Sequence[Any] | None = None,
+        select_reference_limit: int | None = None,
+        select_reference_order_by: str | None = None,
+        select_reference_desc: bool | None = None,
+        skip_caching: bool = True,
+    ) -> None:
+        super().__init__()
+        told = {
+            "model_name": model_name,
+            "embeddings_field": embeddings_field,
+            "select": selection(select_filters, select_limit, select_order_by, select_desc),
+            "select_reference": selection(
+                select_reference_filters,
+                select_reference_limit,
+                select_reference_order_by,
+                select_reference_desc,
+            ),
+            "skip_caching": skip_caching,
+        }
+        self._create(display_name, size, told)

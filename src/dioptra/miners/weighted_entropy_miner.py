@@ -1,0 +1,30 @@
+"""`WeightedEntropyMiner`: where the model is least sure of what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dioptra.miners.base_miner import BaseMiner, selection
+
+__all__ = ["WeightedEntropyMiner"]
+
+
+class WeightedEntropyMiner(BaseMiner):
+    """The datapoints with the highest weighted entropy (`metrics.weighted_entropy`)."""
+
+    strategy = "WEIGHTED_ENTROPY"
+
+    def __init__(
+        self,
+        display_name: str,
+        size: int,
+        select_filters: Sequence[Any] | None,
+        model_name: str | None = None,
+        select_limit: int | None = None,
+        select_order_by: str | None = None,
+        select_desc: bool | None = None,
+    ) -> None:
+        super().__init__()
+        select = selection(select_filters, select_limit, select_order_by, select_desc)
+        self._create(display_name, size, {"model_name": model_name, "select": select})
