@@ -54,7 +54,7 @@ Filters = Annotated[
         description="Filters {left, op, right}, all of which must hold, or the groups"
         ' {"any": […]}, {"all": […]}, {"not": …}, {"exists": table, "where": […]}',
         examples=[[{"left": "tags.name", "op": "=", "right": "source"}]],
-        extra_json_schema={"items": {"type": "object"}},
+        extra_json_schema={"items": {"type": "object", "additionalProperties": True}},
     ),
 ]
 _Limit = Annotated[int, Meta(ge=0, le=_LARGEST)]

@@ -220,6 +220,7 @@ _ANSWERS: dict[tuple[str, str], Any] = {
     ("post", "/api/predictions/select-distinct-model-names"): list[str],
     ("post", "/api/predictions/select-distinct-metrics"): list[str],
     ("post", "/api/tags/select-distinct-names"): list[str],
+    ("get", "/api/sql/tables"): dict[str, list[str]],
     ("post", "/api/sql"): list[dict[str, Any]],
 }
 
