@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 import secrets
 from pathlib import Path
@@ -95,4 +96,13 @@ class WebApp:
         # The names of assets hold their hash.
         kept = "public, max-age=31536000, immutable"
         caching = kept if path.startswith("/assets/") else "no-cache"
-        return FileResponse(found, headers={**_HEADERS, "Cache-Control": caching})
+        headers = {**_HEADERS, "Cache-Control": caching}
+        packed = found.with_name(f"{found.name}.gz")
+        if not packed.is_file():
+            return FileResponse(found, headers=headers)
+        headers["Vary"] = "Accept-Encoding"
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return FileResponse(found, headers=headers)
+        media_type = mimetypes.guess_type(found.name)[0]
+        headers["Content-Encoding"] = "gzip"
+        return FileResponse(packed, headers=headers, media_type=media_type)

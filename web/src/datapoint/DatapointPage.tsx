@@ -142,7 +142,12 @@ function Details({
     <div className="divide-y divide-line">
       {row.type === "IMAGE" && (
         <Part title="Layers">
-          <LayerSwitches shown={shown} classes={classes} onChange={update} />
+          <LayerSwitches
+            shown={shown}
+            classes={classes}
+            models={[...new Set(attached.predictions.map((one) => one.model_name ?? ""))].sort()}
+            onChange={update}
+          />
         </Part>
       )}
       <Predictions row={row} attached={attached} />

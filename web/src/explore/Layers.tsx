@@ -42,8 +42,9 @@ export function Layers(props: Props) {
   );
 }
 
-export function LayerSwitches({ shown, classes, onChange }: Omit<Props, "search">) {
-  const models = useQuery(namesQuery("models"));
+export function LayerSwitches({ shown, classes, models: own, onChange }: Omit<Props, "search"> & { models?: string[] }) {
+  const known = useQuery({ ...namesQuery("models"), enabled: !own });
+  const models = own ?? known.data ?? [];
   return (
     <div className="space-y-3">
       <Group title="Sources">
@@ -51,7 +52,7 @@ export function LayerSwitches({ shown, classes, onChange }: Omit<Props, "search"
           Ground truths
           <Line />
         </Switch>
-        {models.data?.map((model) => (
+        {models.map((model) => (
           <Switch
             key={model}
             label={`Predictions of ${model}`}

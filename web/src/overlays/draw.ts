@@ -12,6 +12,10 @@ export function fitted(width: number, height: number, into: { width: number; hei
 
 /** Draw shapes at `scale`; `line` is the width of a stroke in pixels of the canvas. */
 export function drawShapes(context: Context, drawing: Drawing, scale: number, x: number, y: number, line: number, text: number): void {
+  context.save();
+  context.beginPath();
+  context.rect(x - line, y - line, drawing.width * scale + 2 * line, drawing.height * scale + 2 * line);
+  context.clip();
   context.lineJoin = "round";
   context.font = `600 ${text}px "Inter Variable", system-ui, sans-serif`;
   context.textBaseline = "middle";
@@ -31,7 +35,8 @@ export function drawShapes(context: Context, drawing: Drawing, scale: number, x:
     context.stroke();
   }
   context.setLineDash([]);
-  for (const shape of drawing.shapes) if (shape.label) drawLabel(context, shape, scale, x, y, text);
+  for (const shape of drawing.shapes) if (shape.label && text) drawLabel(context, shape, scale, x, y, text);
+  context.restore();
 }
 
 function path(context: Context, shape: Shape, scale: number, x: number, y: number): void {
@@ -54,20 +59,24 @@ function path(context: Context, shape: Shape, scale: number, x: number, y: numbe
 function drawLabel(context: Context, shape: Shape, scale: number, x: number, y: number, text: number): void {
   let left = Number.POSITIVE_INFINITY;
   let top = Number.POSITIVE_INFINITY;
+  let bottom = 0;
   if (shape.kind === "box") {
     left = shape.points[0] ?? 0;
     top = shape.points[1] ?? 0;
+    bottom = top + (shape.points[3] ?? 0);
   } else {
     for (let index = 0; index + 1 < shape.points.length; index += 2) {
       left = Math.min(left, shape.points[index] as number);
       top = Math.min(top, shape.points[index + 1] as number);
+      bottom = Math.max(bottom, shape.points[index + 1] as number);
     }
   }
   const height = text + 5;
   const width = context.measureText(shape.label).width + 7;
   const px = x + left * scale - 1;
-  const above = y + top * scale - height;
-  const py = above < 0 ? y + top * scale : above;
+  // What is true is said above a shape, what a model says below, so that one does not hide the other.
+  const above = Math.max(y, y + top * scale - height);
+  const py = shape.dashed ? y + bottom * scale : above;
   context.fillStyle = shape.dashed ? "rgba(12,14,16,0.78)" : shape.colour;
   context.beginPath();
   context.roundRect(px, py, width, height, 3);
@@ -99,7 +108,7 @@ export async function paintedMask(mask: MaskShape, signal?: AbortSignal): Promis
     data[index] = colour[0];
     data[index + 1] = colour[1];
     data[index + 2] = colour[2];
-    data[index + 3] = 120;
+    data[index + 3] = 100;
   }
   context.putImageData(pixels, 0, 0);
   return canvas;

@@ -1,11 +1,12 @@
 /** What is around every page: the menu, the sign-in, and the news that the server is gone. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, Outlet } from "@tanstack/react-router";
+import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import clsx from "clsx";
 import { BookOpen, Database, Images, Moon, Settings, Sun, Upload } from "lucide-react";
 import { type ReactNode, useEffect, useState } from "react";
 import { on } from "../api/client";
 import { sessionQuery } from "../api/queries";
+import type { Search } from "../explore/search";
 import { Button, Hint, IconButton } from "../ui/kit";
 import { Toasts } from "../ui/toast";
 import { SignIn } from "./SignIn";
@@ -55,6 +56,7 @@ export function Shell() {
 
 function Rail() {
   const { dark } = useTheme();
+  const inside = useLocation().pathname.startsWith("/datapoints/");
   return (
     <nav aria-label="Pages" className="flex w-[68px] shrink-0 flex-col items-center border-r border-line bg-panel pt-3 pb-3">
       <Link to="/" aria-label="KatiML" className="mb-4 rounded-lg">
@@ -66,6 +68,7 @@ function Rail() {
             <Link
               to={to}
               activeOptions={{ exact: to === "/", includeSearch: false }}
+              {...(inside && to === "/" ? { "aria-current": "page", search: (before: Search) => before } : {})}
               className="flex flex-col items-center gap-1 rounded-lg py-2 text-[11px] font-medium text-soft hover:bg-sunk hover:text-ink aria-[current=page]:bg-accent-wash aria-[current=page]:text-accent-ink"
             >
               <Icon size={19} strokeWidth={1.8} aria-hidden />

@@ -65,9 +65,10 @@ export function SqlPage() {
       }
     >
       <p className="-mt-4 mb-4 text-[13px] text-soft">
-        One reading statement of DuckDB over the rows of your organization. Tables: {Object.keys(tables.data ?? {}).join(", ")}.
+        One reading statement of DuckDB over the rows of your organization.
       </p>
       <Editor value={query} tables={tables.data ?? {}} onChange={setQuery} onRun={start} />
+      {!result && !run.error && <Tables tables={tables.data ?? {}} />}
       <div aria-live="polite" className="mt-5">
         {run.error && <Fault error={run.error} />}
         {result && !run.error && (
@@ -107,6 +108,19 @@ export function SqlPage() {
         )}
       </div>
     </Page>
+  );
+}
+
+function Tables({ tables }: { tables: Record<string, string[]> }) {
+  return (
+    <section aria-label="Tables" className="mt-6 grid grid-cols-[repeat(auto-fill,minmax(15rem,1fr))] gap-x-8 gap-y-6">
+      {Object.entries(tables).map(([name, columns]) => (
+        <div key={name}>
+          <h2 className="mb-1 font-mono text-[13px] font-semibold">{name}</h2>
+          <p className="font-mono text-xs leading-relaxed text-soft">{columns.filter((one) => one !== "organization_id").join(", ")}</p>
+        </div>
+      ))}
+    </section>
   );
 }
 

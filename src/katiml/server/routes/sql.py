@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from katiml.schema import RECORD_TABLES, TABLES
-from katiml.server.answers import json_chunks, rows_response
+from katiml.server.answers import json_chunks, json_response, rows_response
 from katiml.server.auth import CallerLake
 from katiml.server.bodies import Sql, body, schema_of
 
