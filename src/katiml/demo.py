@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 
     from katiml.lake import Lake
 
-__all__ = ["DEMO_LAKE", "Digits", "digits", "picture", "run", "write_images", "write_records"]
+__all__ = [
+    "DEMO_LAKE",
+    "Digits",
+    "digits",
+    "picture",
+    "pixels",
+    "records",
+    "run",
+    "write_images",
+    "write_records",
+]
 
 DEMO_LAKE = "~/.katiml-demo"
 _MODEL = "logistic-regression"
@@ -83,14 +93,14 @@ def run(lake_url: str | None = None, *, console: Console | None = None) -> None:
         data = digits()
     with _step(console, f"write the digits as PNG files to {folder / 'digits'}"):
         uris = write_images(data, folder / "digits")
-        records = write_records(data, uris, folder / "digits" / "records.ndjson")
+        written = write_records(data, uris, folder / "digits" / "records.ndjson")
     with katiml.connect(url) as lake:
         earlier = _tag("source", "katiml-demo")
         if lake.datapoints.count(earlier):
             with _step(console, "remove what an earlier demo left"):
                 lake.datapoints.delete(earlier)
         console.print()
-        _upload(console, lake, records)
+        _upload(console, lake, written)
         _ask(console, lake)
         _doubts(console, lake, dict(zip(uris, data.labels.tolist(), strict=True)))
     _what_next(console, url)
@@ -126,14 +136,19 @@ def digits() -> Digits:
     )
 
 
+def pixels(data: Digits) -> np.ndarray[Any, Any]:
+    """The images as (n, 64, 64) uint8, large enough to look at."""
+    grey = (data.images * (255 / 16)).astype(np.uint8)
+    return grey.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)
+
+
 def write_images(data: Digits, folder: Path) -> list[str]:
     """One PNG file of 64 x 64 pixels for each digit; their paths, which become `metadata.uri`."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    grey = (data.images * (255 / 16)).astype(np.uint8)
     uris = []
-    for index, image in enumerate(grey.repeat(_SCALE, axis=1).repeat(_SCALE, axis=2)):
+    for index, image in enumerate(pixels(data)):
         path = folder / f"{index:04d}.png"
         Image.fromarray(image).save(path)
         uris.append(str(path.resolve()))
@@ -144,9 +159,14 @@ def write_records(data: Digits, uris: list[str], path: Path) -> Path:
     """The records as a file of one JSON object a line, as a training job would write them."""
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
     with path.open("wb") as file:
-        for index, uri in enumerate(uris):
-            file.write(orjson.dumps(_record(data, index, uri), option=options))
+        for record in records(data, uris):
+            file.write(orjson.dumps(record, option=options))
     return path
+
+
+def records(data: Digits, uris: list[str]) -> Iterator[dict[str, Any]]:
+    """One record for each digit, whose image is at its `uri`."""
+    return (_record(data, index, uri) for index, uri in enumerate(uris))
 
 
 def _record(data: Digits, index: int, uri: str) -> dict[str, Any]:
@@ -201,10 +221,10 @@ _RANK = """lake.predictions.select(
 )"""
 
 
-def _upload(console: Console, lake: Lake, records: Path) -> None:
+def _upload(console: Console, lake: Lake, path: Path) -> None:
     from katiml.cli.progress import follow
 
-    upload = _run(console, {"lake": lake}, f'lake.ingest("{records.as_posix()}")')
+    upload = _run(console, {"lake": lake}, f'lake.ingest("{path.as_posix()}")')
     follow(upload, "upload", console)
     if upload.status != "SUCCEEDED" or upload.counts["rejected"]:
         raise InvalidSource(f"the demo's records did not land: {upload.error or upload.counts}")

@@ -154,6 +154,7 @@ def _open_http(location: str, *, guarded: bool) -> Iterator[tuple[BinaryIO, int 
                         raise InvalidSource(
                             f"{url.copy_with(query=None)} answered {answer.status_code}",
                             hint="a signed URL may have expired; make a new one",
+                            details={"status": answer.status_code},
                         )
                     length = answer.headers.get("content-length", "")
                     body = cast(BinaryIO, _Body(answer.iter_raw(1 << 20)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,22 @@ import msgspec
 from fastapi import FastAPI
 
 import katiml
-from katiml.server import errors
+from katiml.media import Media
+from katiml.media.cache import Cache
+from katiml.media.pictures import MAX_PIXELS
+from katiml.server import errors, published
 from katiml.server.bodies import BODIES
+from katiml.server.demo import DemoLoading
 from katiml.server.limits import MEGABYTE, BodyLimit, RateLimit
 from katiml.server.routes import (
     analytics,
+    demo,
+    explore,
     ingestion,
     keys,
+    media,
     miners,
+    sessions,
     sql,
     suggestions,
     system,
@@ -24,6 +33,8 @@ from katiml.server.routes import (
     tasks,
 )
 from katiml.server.routes.ingestion import UPLOAD_PATH
+from katiml.server.sessions import Sessions
+from katiml.server.webapp import WebApp
 
 if TYPE_CHECKING:
     from katiml.lake import Lake
@@ -31,17 +42,24 @@ if TYPE_CHECKING:
 __all__ = ["Settings", "create_app"]
 
 _WRONG_KEYS_PER_MINUTE = 60
+_MEDIA_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Settings:
     """What an operator may choose. Bytes are those of a body after gzip is undone; a rate of 0
-    means no limit."""
+    means no limit. `local_sessions`: the person who runs the server needs no key at its machine.
+    `media_roots` are the folders whose images everybody with a key may see. Without
+    `cache_folder` thumbnails are kept as long as the process lives."""
 
     requests_per_minute: int = 1_000
     max_body_bytes: int = 50 * MEGABYTE
     max_upload_bytes: int = 100_000 * MEGABYTE
     allow_private_urls: bool = False
+    local_sessions: bool = False
+    media_roots: tuple[str, ...] = ()
+    cache_folder: str | None = None
+    max_image_pixels: int = MAX_PIXELS
 
 
 def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # frozen
@@ -64,9 +82,19 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.settings = settings
     app.state.requests = RateLimit(settings.requests_per_minute)
     app.state.failures = RateLimit(_WRONG_KEYS_PER_MINUTE, "wrong keys in a minute")
+    app.state.sessions = Sessions(lake.scope.store)
+    app.state.demo = DemoLoading()
+    app.state.media = Media(Cache(settings.cache_folder), settings.max_image_pixels)
+    # A decoded image may take 0.3 GB: few at once.
+    app.state.media_turns = asyncio.Semaphore(_MEDIA_AT_ONCE)
     errors.install(app)
-    for part in (system, tables, suggestions, analytics, ingestion, miners, tasks, keys, sql):
+    parts = (
+        system, sessions, media, explore, tables, suggestions, analytics, ingestion, miners, tasks,
+        keys, sql, demo,
+    )  # fmt: skip
+    for part in parts:
         app.include_router(part.router)
+    app.router.default = WebApp()
     app.add_middleware(
         BodyLimit,
         limit=settings.max_body_bytes,
@@ -97,6 +125,7 @@ def _publish_bodies(app: FastAPI) -> None:
             components = document.setdefault("components", {}).setdefault("schemas", {})
             components.update(schemas)
             components["Error"] = _ERROR_SCHEMA
+            published.add_answers(document)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -18,6 +18,7 @@ from katiml.errors import InvalidInput, KatiMLError
 
 __all__ = [
     "BODIES",
+    "Buckets",
     "Count",
     "DatapointIds",
     "Delete",
@@ -33,7 +34,9 @@ __all__ = [
     "NewApiKey",
     "NotBuilt",
     "Select",
+    "SignIn",
     "Sql",
+    "Tag",
     "ValueSuggestions",
     "VectorIds",
     "body",
@@ -53,7 +56,7 @@ Filters = Annotated[
         description="Filters {left, op, right}, all of which must hold, or the groups"
         ' {"any": […]}, {"all": […]}, {"not": …}, {"exists": table, "where": […]}',
         examples=[[{"left": "tags.name", "op": "=", "right": "source"}]],
-        extra_json_schema={"items": {"type": "object"}},
+        extra_json_schema={"items": {"type": "object", "additionalProperties": True}},
     ),
 ]
 _Limit = Annotated[int, Meta(ge=0, le=_LARGEST)]
@@ -159,6 +162,32 @@ class Distribution(_Body):
     dataset_id: _Name | None = None
 
 
+class Buckets(_Body):
+    """How often each class, tag or interval of a field occurs among the datapoints that match."""
+
+    field: _Name
+    filters: Filters | None = None
+    model_name: _Name | None = None
+    bins: Annotated[int, Meta(ge=1, le=1_000)] = 20
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class Tag(_Body):
+    """A tag for the datapoints that match; `value` null takes it away. Without filters `all` has to
+    be true."""
+
+    name: _Name
+    value: Annotated[str, Meta(max_length=100_000)] | None = None
+    filters: Filters | None = None
+    all: bool | None = None
+
+
+class SignIn(_Body):
+    """An API key, or nothing: then the session is that of the person who runs the server."""
+
+    key: Annotated[str, Meta(max_length=1_000)] | None = None
+
+
 class Ingest(_Body):
     """One of: `records`, committed when the answer comes; `url`, with the lines `offset` to
     `limit` of it, or `urls`, read in the background."""
@@ -234,6 +263,9 @@ BODIES: list[type[msgspec.Struct]] = [
     Distribution,
     Miner,
     MinerId,
+    Buckets,
+    Tag,
+    SignIn,
     NewApiKey,
     Sql,
 ]

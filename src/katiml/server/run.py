@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from katiml.errors import InvalidInput
 from katiml.keys import STRONG_LENGTH, any_key, organizations
 from katiml.mining.miners import with_due_miners
 from katiml.server.app import Settings, create_app
+from katiml.server.local import is_loopback
 from katiml.tasks import release_tasks, resume_tasks
 from katiml.tasks.queue import with_work
 
@@ -49,13 +49,13 @@ def serve(
 
     import katiml
 
-    settings = settings or settings_from_environment()
+    settings = settings or settings_from_environment(host)
     with katiml.connect(lake_url) as lake:
         made = prepare_keys(lake, host)
         with _listen(host, port) as listening:
             address = _address(host, listening.getsockname()[1])
             _say(f"KatiML {katiml.__version__} serves {lake.url}")
-            _say(f"at {address}, the API is described at {address}/docs")
+            _say(f"at {address} (web app), the API is described at {address}/docs")
             if made:
                 _say("An API key was made; keep it now, it is not shown again:")
                 print(made, flush=True)
@@ -102,28 +102,24 @@ def prepare_keys(lake: Lake, host: str = "127.0.0.1") -> str | None:
     return lake.keys.create("first").secret
 
 
-def settings_from_environment() -> Settings:
-    """`KATIML_ALLOW_PRIVATE_URLS`, `KATIML_REQUESTS_PER_MINUTE`, `KATIML_MAX_UPLOAD_BYTES`."""
+def settings_from_environment(host: str = "127.0.0.1") -> Settings:
+    """What the environment variables of docs/http.md say, for a server that listens on `host`."""
     usual = Settings()
+    roots = os.environ.get("KATIML_MEDIA_ROOTS", "").split(os.pathsep)
     return Settings(
         requests_per_minute=_number("KATIML_REQUESTS_PER_MINUTE", usual.requests_per_minute),
         max_upload_bytes=_number("KATIML_MAX_UPLOAD_BYTES", usual.max_upload_bytes),
         allow_private_urls=_flag("KATIML_ALLOW_PRIVATE_URLS"),
+        local_sessions=is_loopback(host) and not _flag("KATIML_REQUIRE_KEY"),
+        media_roots=tuple(os.path.realpath(root) for root in roots if root.strip()),
+        cache_folder=os.environ.get("KATIML_CACHE", "").strip() or _usual_cache(),
+        max_image_pixels=_number("KATIML_MAX_IMAGE_PIXELS", usual.max_image_pixels),
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _usual_cache() -> str:
+    base = os.environ.get("XDG_CACHE_HOME", "").strip() or os.path.expanduser("~/.cache")
+    return os.path.join(base, "katiml")
 
 
 def _listen(host: str, port: int) -> socket.socket:
