@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, output, service, uploads
+from katiml.cli import data, evaluation, output, service, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -49,6 +49,7 @@ for command in (
     data.count,
     data.delete,
     data.sql,
+    evaluation.evaluate,
     service.serve,
     service.status,
     service.version,
