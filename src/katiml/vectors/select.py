@@ -1,0 +1,112 @@
+"""Which datapoints something is about: filters, an order and a limit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from katiml.query.fields import Parameters
+from katiml.query.filters import compile_filters
+from katiml.query.ordering import parse_order, whole_number
+from katiml.query.select import picking
+
+if TYPE_CHECKING:
+    from katiml.store import Scope
+
+__all__ = ["Chosen", "Select", "datapoint_ids", "id_array"]
+
+_MARK = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """SQL of the ids of the datapoints; `everything` where no row is left out."""
+
+    sql: str
+    parameters: dict[str, Any]
+    everything: bool
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables that say which datapoints these are."""
+        return set(_MARK.findall(self.sql))
+
+    def within(self, column: str = "datapoint") -> str:
+        """The condition under which a row with this column belongs to one of them."""
+        return "TRUE" if self.everything else f"{column} IN ({self.sql})"
+
+
+@dataclass(frozen=True)
+class Select:
+    """Datapoints that pass `filters`; the first `limit` of them by `order_by`.
+
+    >>> Select(limit=2).chosen().sql
+    'SELECT id FROM {datapoints} ORDER BY "created_at" ASC, "id" ASC LIMIT 2'
+    """
+
+    filters: Any = None
+    limit: int | None = None
+    order_by: str | None = None
+    desc: bool | None = None
+
+    def chosen(self, prefix: str = "p") -> Chosen:
+        """The SQL; parameters begin with `prefix`. Raises InvalidFilter and InvalidInput."""
+        condition = compile_filters("datapoints", self.filters, prefix)
+        parameters = Parameters(f"{prefix}o")
+        order = parse_order("datapoints", self.order_by, self.desc, parameters)
+        limit = whole_number("limit", self.limit)
+        if limit is None:
+            where = "" if condition.always else f" WHERE {condition.sql}"
+            sql = f"SELECT id FROM {{datapoints}}{where}"
+            return Chosen(sql, condition.parameters, condition.always)
+        sql = f"SELECT id {picking(condition.sql, 'datapoints', order, limit, 0)}"
+        return Chosen(sql, {**condition.parameters, **parameters.values}, everything=False)
+
+    def fixed(self, scope: Scope) -> Select:
+        """The same for statement after statement: a random choice is made here, once."""
+        limit = whole_number("limit", self.limit)
+        order = parse_order("datapoints", self.order_by, self.desc, Parameters("o"))
+        if limit is None or not order.random:
+            return self
+        ids = [str(value, "ascii") for value in datapoint_ids(scope, self)]
+        return Select({"left": "id", "op": "in", "right": ids})
+
+    def also(self, *filters: Any) -> Select:
+        """With more filters, which must hold too; before any limit."""
+        own = [] if self.filters is None else [{"all": _listed(self.filters)}]
+        return replace(self, filters=[*own, *filters])
+
+
+def _listed(filters: Any) -> list[Any]:
+    return list(filters) if isinstance(filters, list | tuple) else [filters]
+
+
+def datapoint_ids(scope: Scope, select: Select) -> NDArray[np.bytes_]:
+    """(N,) ids of 36 ASCII characters, sorted."""
+    chosen = select.chosen()
+    found = scope.query(f"SELECT CAST(id AS VARCHAR) AS id FROM ({chosen.sql})", chosen.parameters)
+    return np.sort(id_array(found.column("id")))
+
+
+def id_array(ids: pa.ChunkedArray | pa.Array) -> NDArray[np.bytes_]:
+    """UUIDs as text in Arrow -> (N,) NumPy `S36`, without making Python strings.
+
+    >>> id_array(pa.array(["0190b3d8-7c1e-7000-8000-000000000001"])).dtype
+    dtype('S36')
+    """
+    chunks = ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]
+    parts = [_characters(chunk) for chunk in chunks if len(chunk)]
+    return np.concatenate(parts) if parts else np.zeros(0, "S36")
+
+
+def _characters(texts: pa.Array) -> NDArray[np.bytes_]:
+    if not pa.types.is_string(texts.type):
+        texts = texts.cast(pa.string())
+    _, offsets, data = texts.buffers()
+    first = int(np.frombuffer(offsets, np.int32, 1, texts.offset * 4)[0])
+    return np.frombuffer(data, "S36", len(texts), first)
