@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from katiml._arrays import to_numpy
 from katiml.errors import InvalidInput
-from katiml.miners._arrays import to_numpy
 from katiml.miners.scores import AGGREGATES
 from katiml.miners.strategy import Inputs, Parameter, Picks, Run, Strategy
 

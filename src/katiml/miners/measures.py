@@ -24,14 +24,14 @@ __all__ = ["nothing_measured", "ranked", "resolve_model", "without_value"]
 
 _CHILDREN = ("bboxes", "lanes", "completions")
 _AGGREGATES = {"sum": "sum", "mean": "avg", "max": "max"}
-_SORTED = "list_reverse_sort(confidences)"
+_LARGEST = "list_max(confidences)"
+_PLACE = f"list_position(confidences, {_LARGEST})"
+# The largest before and behind the largest: a third of the time of sorting the list.
+_SECOND = f"greatest(list_max(confidences[1:{_PLACE} - 1]), list_max(confidences[{_PLACE} + 1:]))"
 # Numbers that follow from a column rather than from `metrics`.
 _OF_COLUMN = {
     "least_confidence": ("confidence", "1 - confidence"),
-    "margin": (
-        "confidences",
-        f"CASE WHEN len(confidences) > 1 THEN 1 - ({_SORTED}[1] - {_SORTED}[2]) END",
-    ),
+    "margin": ("confidences", f"1 - ({_LARGEST} - {_SECOND})"),
 }
 # Each classification of a lane has its own.
 _LANE_ENTROPY = "list_sum(CAST(json_extract(classifications, '$[*].metrics.entropy') AS DOUBLE[]))"
@@ -114,6 +114,7 @@ def _scores(
         f"SELECT id, datapoint, {_number('predictions', metric, parameters)} AS value "
         f"FROM {{predictions}} WHERE model_name = {model} AND {chosen.within()}"
     )
+    # A condition on `value` would compute it once more.
     rows = ["SELECT datapoint, value FROM picked"]
     for child in _CHILDREN:
         number = _number(child, metric, parameters)
@@ -123,13 +124,15 @@ def _scores(
                 f"{number} AS value FROM {{{child}}} WHERE prediction IS NOT NULL) AS child "
                 "ON child.prediction = picked.id WHERE picked.value IS NULL"
             )
-    together = f"{_AGGREGATES[aggregate]}(value)"
+    together, kept = f"{_AGGREGATES[aggregate]}(value)", "NOT MATERIALIZED"
     if len(rows) > 1:
+        kept = "MATERIALIZED"
         # Threads add up in any order: what that changes in the last digits must not matter.
         together = f"round({together}, 12)"
     return (
-        f"WITH picked AS ({picked}) SELECT datapoint, {together} AS score, count(*) AS items "
-        f"FROM ({' UNION ALL '.join(rows)}) WHERE value IS NOT NULL GROUP BY datapoint",
+        f"WITH picked AS {kept} ({picked}) SELECT datapoint, {together} AS score, "
+        f"count(value) AS items FROM ({' UNION ALL '.join(rows)}) GROUP BY datapoint "
+        "HAVING count(value) > 0",
         {**chosen.parameters, **parameters.values},
     )
 

@@ -20,6 +20,7 @@ STRATEGIES: dict[str, tuple[str, str]] = {
     "CONFIDENCE": ("confidence", "Confidence"),
     "MARGIN": ("margin", "Margin"),
     "BALD": ("bald", "Bald"),
+    "CORESET": ("coreset", "Coreset"),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from katiml.miners._arrays import Array, as_floats
+from katiml._arrays import Array, as_floats
 
 __all__ = [
     "AGGREGATES",

@@ -16,10 +16,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from katiml._arrays import Array, namespace, to_numpy
 from katiml.errors import InvalidInput
-from katiml.miners._arrays import Array, namespace, to_numpy
 
-__all__ = ["Inputs", "Parameter", "Picks", "Progress", "Run", "Strategy", "checked_size"]
+__all__ = [
+    "Inputs",
+    "Parameter",
+    "Picks",
+    "Progress",
+    "Run",
+    "Strategy",
+    "checked_size",
+    "names_of",
+]
 
 # Called with (how much is done, of how much); what it raises stops the run.
 Progress = Callable[[int, int], None]
@@ -162,6 +171,13 @@ class Inputs:
             raise InvalidInput(
                 f"committee is of {self.committee.shape[1]} datapoints, the pool has {count}"
             )
+
+
+def names_of(ids: Sequence[Any] | NDArray[Any] | None, count: int) -> list[Any]:
+    """The ids as text, or positions where there are none."""
+    if ids is None:
+        return list(range(count))
+    return [str(name, "ascii") if isinstance(name, bytes) else str(name) for name in ids]
 
 
 def _index(array: Array, positions: NDArray[np.intp]) -> Any:

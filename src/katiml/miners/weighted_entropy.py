@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from katiml._arrays import namespace, to_numpy
 from katiml.errors import InvalidInput
 from katiml.miners import scores
-from katiml.miners._arrays import namespace, to_numpy
 from katiml.miners.measured import Measured
 from katiml.miners.strategy import Inputs
 
