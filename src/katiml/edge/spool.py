@@ -18,7 +18,7 @@ from katiml.errors import InvalidInput, StorageFull, TooLarge
 
 __all__ = ["Spool"]
 
-_RECORD, _DISCARD, _SENDING = 1, 2, 3
+_RECORD, _DISCARD, _SENDING, _STATE = 1, 2, 3, 4
 _LENGTH = struct.Struct("<I")
 # One transaction of the lake, so that a batch lands whole or not at all.
 _BATCH_RECORDS = 1_000
@@ -57,8 +57,7 @@ class Spool:
         self._live: dict[int, Entry] = {}
         self._sending: tuple[str, list[int]] | None = None
         self._next = 1
-        # What the miner that fills the spool wants to remember.
-        self.state: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}
         try:
             for entry, body in self._journal.replay():
                 self._apply(entry, body)
@@ -85,6 +84,12 @@ class Spool:
         return f"<Spool {self._journal.folder}: {len(self):,} records, {self.disk_bytes:,} bytes>"
 
     @property
+    def tickets(self) -> list[int]:
+        """The tickets of its records, the oldest first."""
+        with self._lock:
+            return list(self._live)
+
+    @property
     def disk_bytes(self) -> int:
         """What it takes on the disk."""
         return self._journal.size
@@ -98,15 +103,25 @@ class Spool:
         """Let the folder go."""
         self._journal.close()
 
-    def append(self, record: Mapping[str, Any], *, state: Mapping[str, Any] | None = None) -> int:
-        """Keep a record; returns its ticket. `state` replaces `self.state`, on the disk as well.
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `remember` was told last: plain JSON, for whoever fills the spool."""
+        return dict(self._state)
+
+    def remember(self, state: Mapping[str, Any]) -> None:
+        """Keep a small note about the spool itself; it survives power loss as records do."""
+        with self._lock:
+            self._append(_STATE, self._next, _json(state))
+
+    def append(self, record: Mapping[str, Any], *, note: Mapping[str, Any] | None = None) -> int:
+        """Keep a record; returns its ticket. `note`, plain JSON, stays with it on the device.
 
         Raises StorageFull past `max_bytes` or when the disk is full, InvalidRecord for what JSON
         cannot hold; nothing has changed then.
         """
         record_text = encode_record(record)
         with self._lock:
-            body = _body(self.state if state is None else state, record_text)
+            body = _body(_json(note or {}), record_text)
             if self.disk_bytes + len(body) > self._max_bytes:
                 self._tidy(everything=True)
             if self.disk_bytes + len(body) > self._max_bytes:
@@ -128,12 +143,16 @@ class Spool:
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Tickets and records, the oldest first, as they were encoded."""
-        with self._lock:
-            tickets = list(self._live)
-        for ticket in tickets:
-            raw = self._read(ticket)
-            if raw is not None:
-                yield ticket, json.loads(raw)
+        for ticket, record, _ in self.noted_records():
+            yield ticket, record
+
+    def noted_records(self) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+        """Tickets, records and notes, the oldest first."""
+        for ticket in self.tickets:
+            body = self._read(ticket)
+            if body is not None:
+                end = _end_of_note(body)
+                yield ticket, json.loads(body[end:]), json.loads(body[_LENGTH.size : end])
 
     def upload(
         self,
@@ -161,7 +180,7 @@ class Spool:
             while self._plan(last, batch_bytes):
                 total = total.plus(self._send(send))
                 if on_progress:
-                    left = sum(ticket < last for ticket in list(self._live))
+                    left = sum(ticket < last for ticket in self.tickets)
                     on_progress(1 - min(left, count) / count)
         return total
 
@@ -193,7 +212,7 @@ class Spool:
             key, tickets = self._sending
             # What was given up since may have arrived before, which does no harm.
             raw = [self._read(ticket) for ticket in tickets]
-        present = [record for record in raw if record is not None]
+        present = [body[_end_of_note(body) :] for body in raw if body is not None]
         answer = Sent()
         if present:
             try:
@@ -221,7 +240,6 @@ class Spool:
         self._next = max(self._next, entry.number + 1)
         if entry.kind == _RECORD:
             self._live[entry.number] = entry
-            self.state = json.loads(body[_LENGTH.size : _end_of_state(body)])
         elif entry.kind == _DISCARD:
             gone = struct.unpack(f"<{len(body) // 8}Q", body)
             for ticket in gone:
@@ -231,14 +249,16 @@ class Spool:
         elif entry.kind == _SENDING:
             plan = json.loads(body)
             self._sending = (plan["key"], plan["tickets"])
+        elif entry.kind == _STATE:
+            self._state = json.loads(body)
 
     def _read(self, ticket: int) -> bytes | None:
-        """The JSON of a record; None where it is gone, or cannot be read any more."""
+        """The note and the JSON of a record; None where it is gone, or cannot be read any more."""
         with self._lock:
             entry = self._live.get(ticket)
             body = None if entry is None else self._journal.read(entry)
             if body is not None:
-                return body[_end_of_state(body) :]
+                return body
             if entry is not None:
                 self._journal.damaged += 1
                 del self._live[ticket]
@@ -257,19 +277,24 @@ class Spool:
             if live and not wasteful and waste <= self.disk_bytes // 2:
                 return
             for ticket in live:
-                raw = self._read(ticket)
-                if raw is not None:
-                    self._append(_RECORD, ticket, _body(self.state, raw))
+                body = self._read(ticket)
+                if body is not None:
+                    self._append(_RECORD, ticket, body)
+            if self._state:
+                self._append(_STATE, self._next, _json(self._state))
             if self._sending is not None:
                 key, tickets = self._sending
                 self._write_plan(tickets, key)
             self._journal.remove(oldest)
 
 
-def _body(state: Mapping[str, Any], record: bytes) -> bytes:
-    text = json.dumps(state, separators=(",", ":")).encode()
-    return _LENGTH.pack(len(text)) + text + record
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _end_of_state(body: bytes) -> int:
+def _body(note: bytes, record: bytes) -> bytes:
+    return _LENGTH.pack(len(note)) + note + record
+
+
+def _end_of_note(body: bytes) -> int:
     return _LENGTH.size + int(_LENGTH.unpack_from(body)[0])
