@@ -20,7 +20,18 @@ STRATEGIES: dict[str, tuple[str, str]] = {
     "CONFIDENCE": ("confidence", "Confidence"),
     "MARGIN": ("margin", "Margin"),
     "BALD": ("bald", "Bald"),
+    "ACTIVATION": ("activation", "Activation"),
+    "QUERY_BY_COMMITTEE": ("query_by_committee", "QueryByCommittee"),
     "CORESET": ("coreset", "Coreset"),
+    "NEAREST_NEIGHBORS": ("nearest_neighbors", "NearestNeighbors"),
+    "EMBEDDING_DISTANCE": ("embedding_distance", "EmbeddingDistance"),
+    "NOVELTY": ("novelty", "Novelty"),
+    "OUTLIER": ("outlier", "Outlier"),
+    "TYPICLUST": ("typiclust", "TypiClust"),
+    "DENSITY": ("density", "Density"),
+    "BADGE": ("badge", "Badge"),
+    "MISLABELED": ("mislabeled", "Mislabeled"),
+    "MIXED": ("mixed", "Mixed"),
 }
 
 

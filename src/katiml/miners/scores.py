@@ -162,14 +162,27 @@ def consensus_divergence(committee: Array) -> Array:
     return xp.clip(xp.mean(xp.sum(values * gain, axis=-1), axis=0), 0.0, None)
 
 
-def activation(vectors: Array) -> Array:
-    """Mean absolute activation of each of (..., D) vectors; low where no unit responds.
+def activation(vectors: Array, usual: Any = None) -> Array:
+    """Mean absolute activation of (..., D) vectors; low where hardly any unit responds.
+
+    With `usual` (D,), what each unit's absolute activation usually is, the mean of the ratios
+    |x| / usual, over units that respond at all (usual > 0): 1 is as usual.
 
     >>> activation([[1.0, -1.0, 0.0, 2.0], [0.0, 0.0, 0.0, 0.0]]).tolist()
     [1.0, 0.0]
+    >>> activation([[1.0, -3.0]], usual=[2.0, 2.0]).tolist()
+    [1.0]
     """
     xp, values = as_floats(vectors)
-    return xp.mean(xp.abs(values), axis=-1)
+    if usual is None:
+        return xp.mean(xp.abs(values), axis=-1)
+    scale = np.asarray(usual, dtype=np.float64)
+    responds = scale > 0
+    weights = np.where(responds, 1.0 / np.where(responds, scale, 1.0), 0.0)
+    weights /= max(1, int(responds.sum()))
+    if xp is np:
+        return np.abs(values) @ weights
+    return xp.matmul(xp.abs(values), xp.asarray(weights, dtype=values.dtype, device=values.device))
 
 
 def aggregate(

@@ -236,11 +236,11 @@ class Strategy(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
-    needs: ClassVar[tuple[str, ...]] = ()
-    uses: ClassVar[tuple[str, ...]] = ()
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     # Whether high scores are picked first.
-    highest: ClassVar[bool] = True
+    highest: bool = True
 
     def __init__(self, **settings: Any) -> None:
         known = {parameter.name: parameter for parameter in self.parameters}
@@ -266,8 +266,9 @@ class Strategy(ABC):
 
         The same pool, settings and seed give the same picks, whatever the order of its rows.
         `progress(done, total)` is called now and then; what it raises ends the run.
-        Raises InvalidInput for a size under 1, an empty pool, arrays that are missing or do not
-        belong together, and for NaN or infinity in vectors and probabilities.
+        What is in the reference by its id is not picked again. Raises InvalidInput for a size
+        under 1, an empty pool, arrays that are missing or do not belong together, and for NaN or
+        infinity in vectors and probabilities.
         """
         size = checked_size(size)
         inputs.check()
@@ -278,9 +279,11 @@ class Strategy(ABC):
             )
         self._require(inputs)
         order = _order_by_id(inputs.ids)
+        if "reference" in (*self.needs, *self.uses):
+            order = _without_reference(self.name, inputs, order)
         ordered = inputs if order is None else inputs.take(order)
         run = Run(np.random.default_rng(seed), progress)
-        picks = self._pick(ordered, min(size, len(inputs)), run)
+        picks = self._pick(ordered, min(size, len(ordered)), run)
         if order is None:
             return picks
         return Picks(order[picks.positions], picks.scores, picks.reasons)
@@ -293,6 +296,11 @@ class Strategy(ABC):
         missing = [name for name in self.needs if getattr(inputs, _field_of(name)) is None]
         if missing:
             raise InvalidInput(f"{self.name} needs {' and '.join(missing)}")
+        if "reference" in self.needs and not len(inputs.reference):
+            raise InvalidInput(
+                f"{self.name} compares with a reference, which is empty",
+                hint="widen the filters of the reference",
+            )
         self._check_finite(inputs, (*self.needs, *self.uses))
 
     def _check_finite(self, inputs: Inputs, names: Sequence[str]) -> None:
@@ -323,15 +331,36 @@ def _order_by_id(ids: Sequence[str] | NDArray[Any] | None) -> NDArray[np.intp] |
     """The positions that sort the pool by id; None where it is sorted already."""
     if ids is None:
         return None
-    array = np.asarray(ids)
-    if array.dtype == object:
-        array = array.astype(str)
+    array = _texts(ids)
     if bool(np.all(array[:-1] < array[1:])):
         return None
     order = np.argsort(array, kind="stable")
     if bool(np.any(array[order][:-1] == array[order][1:])):
         raise InvalidInput("a datapoint is in the pool twice", hint="ids must be different")
     return order
+
+
+def _without_reference(
+    strategy: str, inputs: Inputs, order: NDArray[np.intp] | None
+) -> NDArray[np.intp] | None:
+    """The same positions but for those of datapoints in the reference."""
+    if inputs.ids is None or inputs.reference_ids is None or not len(inputs.reference_ids):
+        return order
+    known = np.isin(_texts(inputs.ids), _texts(inputs.reference_ids))
+    if not known.any():
+        return order
+    rest = np.flatnonzero(~known) if order is None else order[~known[order]]
+    if not len(rest):
+        raise InvalidInput(
+            f"{strategy} has nothing to choose from: the whole pool is in the reference",
+            hint="widen the selection, or narrow the reference",
+        )
+    return rest
+
+
+def _texts(ids: Sequence[str] | NDArray[Any]) -> NDArray[Any]:
+    array = np.asarray(ids)
+    return array.astype(str) if array.dtype == object else array
 
 
 def _check_finite(strategy: str, name: str, array: Array, inputs: Inputs) -> None:

@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from katiml.vectors.select import Select
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Select"]
+if TYPE_CHECKING:
+    from katiml.vectors.load import Estimate, Vectors, estimate_vectors, load_vectors
+    from katiml.vectors.neighbors import nearest
+    from katiml.vectors.select import Select
+
+__all__ = ["Estimate", "Select", "Vectors", "estimate_vectors", "load_vectors", "nearest"]
+
+# Imported when first asked for: mining on a device needs the mathematics and NumPy alone.
+_HOMES = {
+    "Estimate": "load",
+    "Select": "select",
+    "Vectors": "load",
+    "estimate_vectors": "load",
+    "load_vectors": "load",
+    "nearest": "neighbors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"katiml.vectors.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'katiml.vectors' has no attribute {name!r}")

@@ -89,6 +89,23 @@ class Cover:
                 return float(self._true[found]), found
             self._decide(to_numpy(unsure))
 
+    def ranked(self, size: int, *, highest: bool) -> tuple[Positions, NDArray[np.float64]]:
+        """(positions, keys) of the `size` farthest rows, or nearest, the first of equals first."""
+        xp = self.points.xp
+        size = min(size, self.points.rows)
+        least = self.keys - xp.where(self.exact, 0.0, self._slack)
+        if highest:
+            bound = xp.sort(least)[self.points.rows - size]
+            rows = xp.nonzero(self.keys >= bound)[0]
+        else:
+            bound = xp.sort(self.keys)[size - 1]
+            rows = xp.nonzero(least <= bound)[0]
+        self._decide(to_numpy(rows[~self.exact[rows]]))
+        found = to_numpy(rows)
+        keys = self._true[found]
+        order = np.argsort(-keys if highest else keys, kind="stable")[:size]
+        return found[order], keys[order]
+
     def nearest_of(self, position: int) -> int:
         """The number of the centre nearest to a row that `farthest` found; -1 before any."""
         return int(self.nearest[position])

@@ -244,6 +244,22 @@ class Points:
                 products[:, column] = beside
         return products
 
+    def within(
+        self, queries: Queries, others: NDArray[Any], key: float, start: int, stop: int
+    ) -> NDArray[np.bool_]:
+        """(stop - start, k) whether rows are within a key of the (k, D) others; exact."""
+        low = self.lower_keys(queries, start, stop)
+        bound = np.nextafter((key - queries.shift).astype(np.float32), np.float32(np.inf))
+        limits = bound if self.xp is np else self.xp.asarray(bound, device=low.device)
+        near = to_numpy(low <= limits)
+        rows, columns = np.nonzero(near)
+        values = to_numpy(low)[rows, columns].astype(np.float64)
+        # What is not within for sure is looked at again.
+        unsure = values + queries.shift[columns] + self.slack(queries)[columns] > key
+        rows, columns = rows[unsure], columns[unsure]
+        near[rows, columns] = self.exact(rows + start, others[columns]) <= key
+        return near
+
     def exact(self, positions: Any, others: NDArray[Any]) -> NDArray[np.float64]:
         """(n,) exact keys of the rows at (n,) positions to (n, D) or (D,) others."""
         return exact_keys(rows_of(self.matrix, positions), others, self.metric)

@@ -43,7 +43,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Select:
-    """Datapoints that pass `filters`; the first `limit` of them by `order_by`.
+    """Datapoints that pass `filters`; the first `limit` of them by `order_by`; but for `without`.
 
     >>> Select(limit=2).chosen().sql
     'SELECT id FROM {datapoints} ORDER BY "created_at" ASC, "id" ASC LIMIT 2'
@@ -53,9 +53,18 @@ class Select:
     limit: int | None = None
     order_by: str | None = None
     desc: bool | None = None
+    without: Select | None = None
 
     def chosen(self, prefix: str = "p") -> Chosen:
         """The SQL; parameters begin with `prefix`. Raises InvalidFilter and InvalidInput."""
+        own = self._own(prefix)
+        if self.without is None:
+            return own
+        other = self.without.chosen(f"{prefix}w")
+        sql = f"SELECT id FROM ({own.sql}) WHERE id NOT IN ({other.sql})"
+        return Chosen(sql, {**own.parameters, **other.parameters}, everything=False)
+
+    def _own(self, prefix: str) -> Chosen:
         condition = compile_filters("datapoints", self.filters, prefix)
         parameters = Parameters(f"{prefix}o")
         order = parse_order("datapoints", self.order_by, self.desc, parameters)
@@ -69,21 +78,18 @@ class Select:
 
     def fixed(self, scope: Scope) -> Select:
         """The same for statement after statement: a random choice is made here, once."""
+        without = None if self.without is None else self.without.fixed(scope)
         limit = whole_number("limit", self.limit)
         order = parse_order("datapoints", self.order_by, self.desc, Parameters("o"))
         if limit is None or not order.random:
-            return self
-        ids = [str(value, "ascii") for value in datapoint_ids(scope, self)]
-        return Select({"left": "id", "op": "in", "right": ids})
+            return replace(self, without=without)
+        alone = replace(self, without=None)
+        return replace(Select.of(datapoint_ids(scope, alone)), without=without)
 
-    def also(self, *filters: Any) -> Select:
-        """With more filters, which must hold too; before any limit."""
-        own = [] if self.filters is None else [{"all": _listed(self.filters)}]
-        return replace(self, filters=[*own, *filters])
-
-
-def _listed(filters: Any) -> list[Any]:
-    return list(filters) if isinstance(filters, list | tuple) else [filters]
+    @classmethod
+    def of(cls, ids: NDArray[np.bytes_]) -> Select:
+        """The datapoints of these ids."""
+        return cls({"left": "id", "op": "in", "right": [str(name, "ascii") for name in ids]})
 
 
 def datapoint_ids(scope: Scope, select: Select) -> NDArray[np.bytes_]:
