@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, datasets, mining, output, service, tasks, uploads
+from katiml.cli import data, datasets, evaluation, mining, output, service, tasks, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -50,6 +50,7 @@ for command in (
     data.delete,
     data.sql,
     mining.mine,
+    evaluation.evaluate,
     service.serve,
     service.status,
     service.version,

@@ -24,6 +24,7 @@ from katiml.server.routes import (
     ingestion,
     keys,
     media,
+    metrics,
     miners,
     sessions,
     sql,
@@ -89,8 +90,8 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.media_turns = asyncio.Semaphore(_MEDIA_AT_ONCE)
     errors.install(app)
     parts = (
-        system, sessions, media, explore, tables, suggestions, analytics, ingestion, miners, tasks,
-        keys, sql, demo,
+        system, sessions, media, explore, tables, suggestions, analytics, metrics, ingestion,
+        miners, tasks, keys, sql, demo,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.router)
