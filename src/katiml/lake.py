@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from katiml.store.scope import Scope
 from katiml.store.store import Store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from katiml.keys import Keys
 
 __all__ = ["Lake", "Uploads", "connect"]
@@ -128,6 +130,21 @@ class Lake:
         """
         run: Any = sql  # its overloads tell the forms apart; here the form is any of them
         return run(self.scope, query, parameters, form=form)
+
+    def match(self, items: Iterable[Any], by: str | Callable[[str], Any] = "uri") -> pd.DataFrame:
+        """The datapoint of each path or URI, in their order.
+
+        A DataFrame of `item`, `status` (matched, missing or ambiguous), `datapoint` (its id, None
+        unless matched) and `matches` (all ids). `by` is "uri" (`metadata.uri`, however the path is
+        spelled), "basename" (its last part), "sha256" (of the file, against `metadata.sha256`), or
+        a function that makes a key of a path or URI.
+        """
+        from katiml.matching import match
+
+        def select(filters: list[Any], fields: list[str]) -> Any:
+            return self.datapoints.select(filters, fields, form="arrow")
+
+        return match(select, items, by)
 
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""
