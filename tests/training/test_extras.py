@@ -13,6 +13,8 @@ import pytest
     [
         ("dioptra.inference.torch.torch_runner", "torch", "torch"),
         ("dioptra.inference.tf.tf_runner", "keras", "tensorflow"),
+        ("dioptra.lake.torch.object_store_datasets", "torch", "torch"),
+        ("katiml.torch", "torch", "torch"),
     ],
 )
 def test_an_integration_without_its_package_names_the_extra(
