@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,19 @@ from pathlib import Path
 
 import pytest
 
+# Their docstrings cannot be collected where their packages are not installed.
+collect_ignore_glob = [
+    pattern
+    for package, patterns in (
+        (
+            "torch",
+            ("src/dioptra/inference/torch/*", "src/dioptra/lake/torch/*", "src/katiml/torch.py"),
+        ),
+        ("keras", ("src/dioptra/inference/tf/*",)),
+    )
+    for pattern in patterns
+    if importlib.util.find_spec(package) is None
+]
 _numbers = itertools.count()
 _SDK = (
     "DIOPTRA_API_KEY",

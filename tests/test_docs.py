@@ -3,12 +3,14 @@
 Blocks marked ```python and ```bash are executed, top to bottom, file by file, in a fresh lake.
 In a bash block the lines that start with `katiml ` are. `no-run` after the language
 leaves a block out (a server that stays up, an address that is not ours); it is still parsed.
+`needs-torch` runs it where that package is installed.
 """
 
 from __future__ import annotations
 
 import ast
 import doctest
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -49,6 +51,11 @@ class Block:
                 yield shlex.split(line, comments=True)[1:]
 
 
+def _has_packages(marks: str) -> bool:
+    packages = re.findall(r"needs-(\w+)", marks)
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
 def blocks(page: Path) -> list[Block]:
     text = page.read_text()
     return [
@@ -56,7 +63,7 @@ def blocks(page: Path) -> list[Block]:
             page=page,
             line=text.count("\n", 0, match.start("code")) + 1,
             language=match["language"],
-            run="no-run" not in match["marks"],
+            run="no-run" not in match["marks"] and _has_packages(match["marks"]),
             code=match["code"],
         )
         for match in _FENCE.finditer(text)

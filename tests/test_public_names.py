@@ -12,6 +12,7 @@ import pytest
 
 import dioptra
 import katiml
+from katiml.errors import MissingExtra
 
 
 def _modules() -> list[str]:
@@ -27,6 +28,13 @@ def _modules() -> list[str]:
     return found
 
 
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except MissingExtra as error:
+        pytest.skip(str(error))
+
+
 def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
     """The classes and functions in `__all__`."""
     for name in getattr(module, "__all__", ()):
@@ -37,7 +45,7 @@ def _public(module: ModuleType) -> Iterator[tuple[str, object]]:
 
 @pytest.mark.parametrize("name", _modules())
 def test_all_names_exist_once(name: str) -> None:
-    module = importlib.import_module(name)
+    module = _import(name)
     assert hasattr(module, "__all__") or not _defines_names(module), f"{name} has no __all__"
     names = list(getattr(module, "__all__", []))
     assert len(names) == len(set(names))
@@ -49,7 +57,7 @@ def test_all_names_exist_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", _modules())
 def test_every_public_name_has_a_docstring(name: str) -> None:
-    module = importlib.import_module(name)
+    module = _import(name)
     assert module.__doc__ or not _defines_names(module), f"{name} has no docstring"
     bare = [public for public, value in _public(module) if not inspect.getdoc(value)]
     assert bare == [], f"{name}: public names without a docstring"
@@ -60,7 +68,7 @@ def test_every_public_method_has_a_docstring(name: str) -> None:
     """Of the classes that a package, as its users import it, offers."""
     bare = [
         f"{public}.{method}"
-        for public, value in _public(importlib.import_module(name))
+        for public, value in _public(_import(name))
         if inspect.isclass(value)
         for method, function in vars(value).items()
         if not method.startswith("_")

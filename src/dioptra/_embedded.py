@@ -107,6 +107,10 @@ class EmbeddedLake:
         upload = self.lake.ingest(records)
         return self._answer(upload), upload.counts["read"]
 
+    def upload_file(self, path: str) -> dict[str, Any]:
+        """Have a local file ingested in the background."""
+        return self._answer(self.lake.ingest(path))
+
     def ingest(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have URLs ingested in the background."""
         from katiml.ingest import Source

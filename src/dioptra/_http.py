@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
@@ -241,21 +241,30 @@ class ServerLake:
                 for line in encode_records(records):
                     packed.write(line)
                     count += 1
-            size = file.tell()
-            boundary = uuid.uuid4().hex
-
-            def content() -> io.RawIOBase:
-                return _progress.Sending(file, size, _multipart_head(boundary), boundary)
-
-            uploaded = request(
-                "POST",
-                f"{self.endpoint}/api/ingestion/upload",
-                content=content,
-                headers={"content-type": f"multipart/form-data; boundary={boundary}"},
-                repeat=True,
-            )
-        url = uploaded["url"]
+            url = self._store(file, file.tell())
         return self.ingest({"urls": [url]} if batching else {"url": url}), count
+
+    def upload_file(self, path: str) -> dict[str, Any]:
+        """Send a local file and have it ingested in the background."""
+        with open(path, "rb") as file:
+            url = self._store(file, os.fstat(file.fileno()).st_size)
+        return self.ingest({"urls": [url]})
+
+    def _store(self, file: IO[bytes], size: int) -> str:
+        """Send a file, from its start; returns the address the server gives it."""
+        boundary = uuid.uuid4().hex
+
+        def content() -> io.RawIOBase:
+            return _progress.Sending(file, size, _multipart_head(boundary), boundary)
+
+        uploaded = request(
+            "POST",
+            f"{self.endpoint}/api/ingestion/upload",
+            content=content,
+            headers={"content-type": f"multipart/form-data; boundary={boundary}"},
+            repeat=True,
+        )
+        return str(uploaded["url"])
 
     def ingest(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Have URLs ingested in the background."""

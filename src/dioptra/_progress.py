@@ -20,8 +20,11 @@ def is_terminal() -> bool:
 
 
 @contextlib.contextmanager
-def bar(text: str, total: float | None) -> Iterator[Callable[[float], None]]:
-    """A progress bar; yields a function that says how far the work is.
+def bar(
+    text: str, total: float | None, unit: str | None = None
+) -> Iterator[Callable[[float], None]]:
+    """A progress bar; yields a function that says how far the work is. With a `unit`, it shows
+    how many are done, and how many a second.
 
     >>> with bar("reading", 10) as reached:
     ...     reached(5)
@@ -30,9 +33,15 @@ def bar(text: str, total: float | None) -> Iterator[Callable[[float], None]]:
         yield lambda _: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.completed:,.0f} {unit}, {task.speed or 0:,.0f} a second")
+
+    columns = [*Progress.get_default_columns(), *([Rate()] if unit else [])]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(text, total=total)
         yield lambda done: progress.update(task, completed=done)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,6 +16,8 @@ from katiml.store.store import Store
 from katiml.tasks import Tasks, finish_tasks
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from katiml.datasets import Datasets
     from katiml.evaluation import Comparison, Evaluation
     from katiml.keys import Keys
@@ -220,6 +222,21 @@ class Lake:
         if isinstance(model_name, list | tuple):
             return compare(self.scope, model_name, filters, **options)
         return evaluate(self.scope, model_name, filters, **options)
+
+    def match(self, items: Iterable[Any], by: str | Callable[[str], Any] = "uri") -> pd.DataFrame:
+        """The datapoint of each path or URI, in their order.
+
+        A DataFrame of `item`, `status` (matched, missing or ambiguous), `datapoint` (its id, None
+        unless matched) and `matches` (all ids). `by` is "uri" (`metadata.uri`, however the path is
+        spelled), "basename" (its last part), "sha256" (of the file, against `metadata.sha256`), or
+        a function that makes a key of a path or URI.
+        """
+        from katiml.matching import match
+
+        def select(filters: list[Any], fields: list[str]) -> Any:
+            return self.datapoints.select(filters, fields, form="arrow")
+
+        return match(select, items, by)
 
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""

@@ -21,6 +21,7 @@ import gzip
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,7 @@ __all__ = [
     "delete_predictions",
     "group_by_uri",
     "join_on_datapoints",
+    "match",
     "query_dioptra_app",
     "select_bboxes",
     "select_completions",
@@ -50,6 +52,7 @@ __all__ = [
     "store_to_local_cache",
     "stream_to_lake",
     "upload_image_dataset",
+    "upload_local_cache",
     "upload_to_lake",
     "upload_to_lake_from_bucket",
     "upload_to_lake_via_object_store",
@@ -122,6 +125,24 @@ def store_to_local_cache(records: Iterable[Any]) -> str:
     path = str(_settings.local_cache_dir() / _file_name())
     _write_gzip(path, records)
     return path
+
+
+def upload_local_cache(paths: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Upload files that `store_to_local_cache` wrote, the oldest first, and delete each when it is
+    ingested; returns the states of the uploads.
+
+    Without `paths`, all that lie in `DIOPTRA_LOCAL_CACHE_DIR`. Raises RuntimeError when an upload
+    failed; its file and those after it stay.
+    """
+    folder = _settings.local_cache_dir()
+    found = (
+        [Path(path) for path in paths] if paths is not None else list(folder.glob("*.ndjson.gz"))
+    )
+    states = []
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns):
+        states.append(wait_for_upload(_lake().upload_file(str(path))))
+        path.unlink()
+    return states
 
 
 def wait_for_upload(upload_id: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -319,6 +340,25 @@ def delete_groundtruths(
     return _delete("groundtruths", filters, order_by, desc, limit, offset)
 
 
+def match(items: Iterable[Any], by: str | Callable[[str], Any] = "uri") -> pd.DataFrame:
+    """The datapoint of each path or URI, in their order: columns item, status, datapoint, matches.
+
+    `by` is "uri", "basename" (the last part), "sha256" (of the file, against
+    `metadata.sha256`), or a function that makes a key of a path or URI. `status` is matched,
+    missing or ambiguous; `datapoint` is None unless it is matched.
+    """
+    from katiml.matching import match as matched
+
+    lake = _lake()
+    return matched(
+        lambda filters, fields: lake.select(
+            "datapoints", {"filters": filters, "selectColumns": fields}
+        ),
+        items,
+        by,
+    )
+
+
 def join_on_datapoints(
     datapoints: pd.DataFrame,
     groundtruths: pd.DataFrame | None = None,
@@ -370,6 +410,18 @@ def _decode_to_np_array(value: str) -> np.typing.NDArray[Any]:
 def _lake() -> ServerLake | EmbeddedLake:
     endpoint = _settings.app_endpoint()
     return ServerLake(endpoint) if endpoint else embedded()
+
+
+def _send(records: Sequence[Any]) -> dict[str, Any]:
+    """Records on the way that there is: the bucket where one is named and a server reads it."""
+    lake = _lake()
+    if _settings.upload_bucket() and isinstance(lake, ServerLake):
+        name = _file_name()
+        _write_gzip(_buckets.bucket_url(name), records)
+        path = _buckets.bucket_url(name).partition("://")[2]
+        bucket, _, object_name = path.partition("/")
+        return _from_bucket(bucket, object_name, _settings.storage_type(), False, None, None)
+    return lake.upload(records, batching=True)[0]
 
 
 def _announced(upload: dict[str, Any], count: int | None) -> dict[str, Any]:

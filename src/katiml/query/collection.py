@@ -156,6 +156,28 @@ class Collection:
             scope, self.table, filters, fields, order_by, desc, limit, offset, after
         ).json()
 
+    def to_arrow(self, filters: Any = None, fields: Any = None, **selection: Any) -> pa.Table:
+        """The rows as a `pyarrow.Table` whose parts of JSON are plain texts and numbers.
+
+        Arguments are those of `select`, here and in `to_polars` and `to_hf`.
+        """
+        from katiml.query.exports import to_arrow
+
+        return to_arrow(self.select(filters, fields, **selection, form="arrow"))
+
+    def to_polars(self, filters: Any = None, fields: Any = None, **selection: Any) -> Any:
+        """The rows as a `polars.DataFrame`; raises MissingExtra without Polars."""
+        from katiml.query.exports import to_polars
+
+        return to_polars(self.select(filters, fields, **selection, form="arrow"))
+
+    def to_hf(self, filters: Any = None, fields: Any = None, **selection: Any) -> Any:
+        """The rows as a Hugging Face `datasets.Dataset`, for datapoints with a column `image`
+        where `metadata.uri` is among `fields`; raises MissingExtra without that library."""
+        from katiml.query.exports import to_hf
+
+        return to_hf(self.select(filters, fields, **selection, form="arrow"))
+
     def count(self, filters: Any = None, *, dataset: Any = None, version: Any = None) -> int:
         """How many rows pass `filters`."""
         return count(self._seen_by(dataset, version), self.table, filters)

@@ -11,6 +11,7 @@ import binascii
 import io
 import math
 import re
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ __all__ = [
     "decode",
     "encode",
     "pool_embedding",
+    "pool_embeddings",
     "resize_nearest",
     "to_float16_or_float32",
 ]
@@ -47,9 +49,23 @@ def encode(array: NDArray[np.generic]) -> str:
     """
     import lz4.frame
 
+    plain = np.asarray(array, order="C")
+    if plain.dtype.kind not in "biuf":
+        raise InvalidInput(
+            f"an array of type {plain.dtype} cannot be encoded",
+            hint="arrays of booleans, integers and floats can",
+        )
+    content = _npy_header(plain.dtype.str, plain.shape) + plain.tobytes()
+    return base64.b64encode(lz4.frame.compress(content)).decode("ascii")
+
+
+@lru_cache(maxsize=256)
+def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The start of a `.npy` file: writing it takes longer than all the rest of a short array."""
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return base64.b64encode(lz4.frame.compress(buffer.getbuffer())).decode("ascii")
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()
 
 
 def decode(text: str, *, max_bytes: int = MAX_ARRAY_BYTES) -> NDArray[np.generic]:
@@ -139,9 +155,22 @@ def pool_embedding(
     >>> pool_embedding(np.arange(8.0).reshape(2, 2, 2), max_values=2)
     array([3., 7.])
     """
-    if array.ndim == 3 and array.size > max_values:
-        array = _max_pool(array, _pooling_window(array.shape, max_values))
-    return array.reshape(-1)
+    pooled: NDArray[np.floating] = pool_embeddings(array[None], max_values)[0]
+    return pooled
+
+
+def pool_embeddings(
+    arrays: NDArray[np.floating], max_values: int = MAX_EMBEDDING_VALUES
+) -> NDArray[np.floating]:
+    """`pool_embedding` of each item of a stack: (items, ...) -> (items, values).
+
+    >>> pool_embeddings(np.arange(8.0).reshape(1, 2, 2, 2), max_values=2)
+    array([[3., 7.]])
+    """
+    shape = arrays.shape[1:]
+    if len(shape) == 3 and math.prod(shape) > max_values:
+        arrays = _max_pool(arrays, _pooling_window(shape, max_values))
+    return arrays.reshape(len(arrays), -1)
 
 
 def _pooling_window(shape: tuple[int, ...], max_values: int) -> int:
@@ -156,10 +185,10 @@ def _pooling_window(shape: tuple[int, ...], max_values: int) -> int:
     return high
 
 
-def _max_pool(array: NDArray[np.floating], window: int) -> NDArray[np.floating]:
-    rows = np.arange(0, array.shape[1], window)
-    columns = np.arange(0, array.shape[2], window)
-    return np.maximum.reduceat(np.maximum.reduceat(array, rows, axis=1), columns, axis=2)
+def _max_pool(arrays: NDArray[np.floating], window: int) -> NDArray[np.floating]:
+    rows = np.arange(0, arrays.shape[-2], window)
+    columns = np.arange(0, arrays.shape[-1], window)
+    return np.maximum.reduceat(np.maximum.reduceat(arrays, rows, axis=-2), columns, axis=-1)
 
 
 def to_float16_or_float32(array: NDArray[np.floating]) -> NDArray[np.floating]:

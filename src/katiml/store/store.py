@@ -80,6 +80,8 @@ class Store:
     def __init__(self, url: str | os.PathLike[str] | None = None) -> None:
         location = locate(url)
         self.url = location.url
+        # As it was given, with its password: worker processes open the lake by it.
+        self.given_url = os.fspath(url or os.environ.get("KATIML_LAKE") or "~/.katiml")
         self.objects = Objects(location.objects)
         self._home: Home | None = acquire_home(location)
 

@@ -1,0 +1,7 @@
+"""Inference with PyTorch."""
+
+from __future__ import annotations
+
+from katiml.extras import need
+
+need("torch", "torch")
