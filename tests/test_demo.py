@@ -17,6 +17,7 @@ from rich.console import Console
 import katiml
 from katiml.cli import main
 from katiml.demo import digits, picture, run
+from katiml.demo.digits import accuracy
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_every_digit_is_in_the_lake_once(demo: tuple[Path, str]) -> None:
     with katiml.connect(demo[0]) as lake:
         assert lake.datapoints.count() == 1797
-        assert lake.groundtruths.count() == 100
+        assert lake.groundtruths.count() == 150
         assert lake.predictions.count() == 1797
-        assert lake.tags.distinct("value") == ["katiml-demo", "pool", "train"]
+        assert lake.tags.distinct("value") == ["katiml-demo", "pool", "test", "train"]
         assert (
             lake.feature_vectors.count({"left": "type", "op": "=", "right": "EMBEDDINGS"}) == 1797
         )
@@ -58,12 +59,41 @@ def test_what_it_says_about_the_doubts_is_so(demo: tuple[Path, str]) -> None:
     shifted = np.exp(data.logits - data.logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     entropy = -(probabilities * np.log(probabilities)).sum(axis=1)
-    right = (data.logits.argmax(axis=1) == data.labels)[~data.labelled]
-    order = np.argsort(-entropy[~data.labelled])
+    pool = data.split == "pool"
+    right = (data.logits.argmax(axis=1) == data.labels)[pool]
+    order = np.argsort(-entropy[pool])
     said = re.search(r"right on (\d+)% of the 50 .* on (\d+)% of the", demo[1], re.DOTALL)
     assert said is not None
     assert int(said[1]) == pytest.approx(100 * right[order[:50]].mean(), abs=1)
     assert int(said[2]) == pytest.approx(100 * right[order[50:]].mean(), abs=1)
+
+
+def test_a_round_of_active_learning_is_kept_as_versions(demo: tuple[Path, str]) -> None:
+    with katiml.connect(demo[0]) as lake:
+        (dataset,) = lake.datasets.list()
+        second, first = dataset.versions()
+        assert (first.size, second.size, second.added) == (100, 150, 50)
+        assert first.groundtruths.count() == 100
+        assert second.groundtruths.count() == 150
+        labelled = second.diff(first).removed["id"].tolist()
+        chosen = lake.datapoints.select(
+            {"left": "id", "op": "in", "right": labelled}, ["id", "tags.*"]
+        )
+    assert all(
+        {"train"} == {t["value"] for t in own if t["name"] == "split"} for own in chosen["tags"]
+    )
+
+
+def test_what_it_says_about_the_miners_is_so(demo: tuple[Path, str]) -> None:
+    data = digits()
+    said = dict(re.findall(r"^(the first 100|and 50 .*?) +([\d.]+)% *$", demo[1], re.MULTILINE))
+    assert float(said["the first 100"]) == pytest.approx(100 * accuracy(data, []), abs=0.06)
+    ordered = np.sort(np.exp(data.logits) / np.exp(data.logits).sum(axis=1, keepdims=True))
+    pool = np.flatnonzero(data.split == "pool")
+    margins = (ordered[:, -1] - ordered[:, -2])[pool]
+    # Logits are kept as float16, which may exchange neighbours at the border.
+    mine = 100 * accuracy(data, pool[np.argsort(margins)[:50]].tolist())
+    assert float(said["and 50 chosen by MARGIN"]) == pytest.approx(mine, abs=1)
 
 
 def test_the_commands_it_proposes_work(
@@ -71,7 +101,7 @@ def test_the_commands_it_proposes_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     proposed = re.findall(r"^  (?:katiml|\S+ -m katiml) (.*)$", demo[1], re.MULTILINE)
-    assert len(proposed) == 4
+    assert len(proposed) == 6
     for line in proposed:
         arguments = shlex.split(line)
         if arguments[0] != "serve":
