@@ -220,9 +220,15 @@ class ScopedTransaction(_Reader):
         self._note = {"kind": kind, "author": author, "upload": upload, "undoes": undoes}
         self._summary = dict(summary)
 
-    def query(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.Table:
-        """Run one reading statement; it sees what this transaction changed."""
-        return self._transaction.query(*self._with_small(*self.statement(sql, parameters)))
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] = _NOTHING, view: View | None = None
+    ) -> pa.Table:
+        """Run one reading statement, through another view where one is given.
+
+        It sees what this transaction changed.
+        """
+        reader = self if view is None else _Reader(self.organization_id, view)
+        return self._transaction.query(*self._with_small(*reader.statement(sql, parameters)))
 
     def stage(self, name: str, table: pa.Table) -> None:
         """Make `table` readable as `name` in this transaction's statements."""

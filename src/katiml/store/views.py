@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYTHING",
+    "Deleted",
     "Moment",
     "View",
     "bind",
@@ -239,6 +240,39 @@ class View:
         return {}
 
 
+@dataclass(frozen=True, eq=False)
+class Deleted(View):
+    """Datapoints that were deleted and did not come back, with what was deleted with them.
+
+    >>> Deleted().subquery("uploads")
+    '(SELECT * FROM lake.uploads WHERE organization_id = $organization_id)'
+    """
+
+    @property
+    def is_everything(self) -> bool:
+        """Never: this is what is not there."""
+        return False
+
+    def subquery(self, table: str) -> str:
+        """What `{table}` in a template stands for."""
+        if table not in RECORD_TABLES:
+            return subquery(table)
+        # A datapoint may have gone more than once; numbers of changes have no order.
+        last = (
+            f"SELECT gone.id, gone.until FROM lake.{REMOVED}datapoints AS gone "
+            "LEFT JOIN lake.changes ON changes.organization_id = $organization_id "
+            "AND changes.number = gone.until WHERE gone.organization_id = $organization_id "
+            f"AND gone.id NOT IN (SELECT id FROM lake.datapoints WHERE {_ORGANIZATION}) "
+            "QUALIFY row_number() OVER (PARTITION BY gone.id "
+            "ORDER BY changes.created_at DESC, changes.number DESC) = 1"
+        )
+        key = "id" if table == "datapoints" else "datapoint"
+        return (
+            f"(SELECT *{_computed(table)} FROM lake.{REMOVED}{table} WHERE {_ORGANIZATION} "
+            f"AND ({key}, until) IN (SELECT (id, until) FROM ({last})))"
+        )
+
+
 EVERYTHING = View()
 
 
@@ -246,11 +280,7 @@ def subquery(table: str, view: View = EVERYTHING) -> str:
     """The rows of `table` that belong to $organization_id and are in the view, as a subquery."""
     if table not in TABLES:
         raise ValueError(f"{{{table}}} in SQL is not a table of the lake")
-    computed = "".join(
-        f', {column.computed} AS "{column.name}"'
-        for column in TABLES[table].columns.values()
-        if column.computed
-    )
+    computed = _computed(table)
     if view.moment is None or table not in RECORD_TABLES:
         where = f"{_ORGANIZATION}{view.where(table)}"
         return f"(SELECT *{computed} FROM lake.{table} WHERE {where})"
@@ -261,6 +291,14 @@ def subquery(table: str, view: View = EVERYTHING) -> str:
         f"WHERE {_ORGANIZATION}{now}{view.where(table)} UNION ALL "
         f"SELECT {columns}{computed} FROM lake.{REMOVED}{table} "
         f"WHERE {_ORGANIZATION}{past}{view.where(REMOVED + table)})"
+    )
+
+
+def _computed(table: str) -> str:
+    return "".join(
+        f', {column.computed} AS "{column.name}"'
+        for column in TABLES[table].columns.values()
+        if column.computed
     )
 
 
