@@ -139,6 +139,18 @@ class Keys:
         """The organization that a secret belongs to, whichever it is; None for a wrong one."""
         return verify(self._store, secret)
 
+    def name_of(self, secret: str) -> str | None:
+        """What the key with this secret is called, or the first digits of its id; None without."""
+        found = _find(self._store, secret)
+        if found is None or found[1] != self._organization_id:
+            return None
+        return self.named(found[0])
+
+    def named(self, id: str) -> str:
+        """What the key with this id is called, or the first digits of the id."""
+        names = [key["name"] for key in self.list() if key["id"] == id and key["name"]]
+        return names[0] if names else f"key {id[:8]}"
+
     def _add(self, name: str, secret: str) -> str:
         generated = secret.startswith(_MARK)
         row = {

@@ -455,13 +455,13 @@ class Dataset(Members):
         """The names given to versions, each with the version's id."""
         return read_tags(self._scope, self.id)
 
-    def rename(self, name: str, *, author: str | None = None) -> None:
+    def rename(self, name: str, *, author: str | None = None, warn: bool = True) -> None:
         """Give the dataset another name; warns where another dataset has it."""
         text = checked_text("name", name)
         self._state, taken = self._scope.transact(
             lambda transaction: edits.rename(transaction, self.id, text, edits.author_of(author))
         )
-        warn_if(taken, text)
+        warn_if(taken and warn, text)
 
     def delete(self, *, author: str | None = None) -> None:
         """Delete the dataset with its versions; the datapoints stay. `lake.undo` brings it back."""

@@ -45,10 +45,10 @@ class Datasets:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def create(self, name: str, *, author: str | None = None) -> Dataset:
+    def create(self, name: str, *, author: str | None = None, warn: bool = True) -> Dataset:
         """Make an empty dataset. Warns where another one has the name; both then exist."""
         state, taken = self._create(name, author, only_new=False)
-        warn_if(taken, state.name)
+        warn_if(taken and warn, state.name)
         return Dataset(self._scope, state)
 
     def get(self, name_or_id: str) -> Dataset:
@@ -91,6 +91,12 @@ class Datasets:
         state = read_version(self._scope, _checked_id(version))
         read_dataset(self._scope, state.dataset)
         return Version(self._scope, state)
+
+    def of_version(self, version: str) -> tuple[Dataset, Version | None]:
+        """The dataset with the version of that id; None for its uncommitted members."""
+        state, found = self._found(version)
+        dataset = Dataset(self._scope, state)
+        return dataset, None if found is None else Version(self._scope, found)
 
     def diff(self, before: Version | str, after: Version | str) -> Diff:
         """How one version differs from another; they may be of two datasets.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyroaring import BitMap
 
 from katiml.datasets.labels import label_texts, relabelled, tag_texts
+from katiml.datasets.report import as_text, report
 from katiml.datasets.spread import spread
 from katiml.datasets.version import Version
 from katiml.query.collection import Collection
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Diff", "Snapshot"]
 
-# How many buckets of each distribution a printed diff shows.
-_SHOWN = 12
+_PARTS = ("added", "removed", "relabelled", "retagged")
+_TABLES = ("groundtruths", "predictions", "tags")
 
 
 @dataclass(frozen=True)
@@ -217,63 +217,24 @@ class Diff:
 
     def to_dict(self, *, ids: bool = True, distributions: bool = True) -> dict[str, Any]:
         """The diff as plain JSON values; without `ids` only their numbers."""
-        parts = ("added", "removed", "relabelled", "retagged")
         result: dict[str, Any] = {
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
-            "counts": {part: getattr(self, f"{part}_count") for part in parts},
+            "counts": {part: getattr(self, f"{part}_count") for part in _PARTS},
         }
         if ids:
-            result |= {part: self.ids(part) for part in parts}
+            result |= {part: self.ids(part) for part in _PARTS}
         if distributions:
             result["distributions"] = {
-                table: getattr(self, table).to_dict("records")
-                for table in ("groundtruths", "predictions", "tags")
+                table: getattr(self, table).to_dict("records") for table in _TABLES
             }
         return result
 
     def __rich__(self) -> Any:
         """A table for the terminal."""
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
-        head = Text.assemble(
-            (self.before.label, "bold"), " .. ", (self.after.label, "bold"), "\n",
-            (f"+{self.added_count:,} added", "green"), "  ",
-            (f"-{self.removed_count:,} removed", "red"), "  ",
-            (f"~{self.relabelled_count:,} relabelled", "yellow"), "  ",
-            (f"~{self.retagged_count:,} retagged", "yellow"),
-        )  # fmt: skip
-        parts: list[Any] = [head]
-        for title in ("groundtruths", "predictions", "tags"):
-            frame = getattr(self, title)
-            changed = frame[frame["change"] != 0]
-            if changed.empty:
-                continue
-            largest = changed.sort_values("change", key=abs, ascending=False, kind="stable")
-            table = Table(title=title, title_justify="left", title_style="bold")
-            names = [name for name in changed.columns if name not in ("before", "after", "change")]
-            names = [name for name in names if changed[name].nunique() > 1 or name == names[-1]]
-            for name in names:
-                table.add_column(name)
-            for name in ("before", "after", "change"):
-                table.add_column(name, justify="right")
-            for row in largest.head(_SHOWN).to_dict("records"):
-                table.add_row(
-                    *(Text(str(row[name])) for name in names),
-                    f"{row['before']:,}",
-                    f"{row['after']:,}",
-                    Text(f"{row['change']:+,}", "green" if row["change"] > 0 else "red"),
-                )
-            parts.append(table)
-            if len(changed) > _SHOWN:
-                parts.append(Text(f"and {len(changed) - _SHOWN:,} more", "dim"))
-        return Group(*parts)
+        counts = {part: getattr(self, f"{part}_count") for part in _PARTS}
+        frames = {table: getattr(self, table) for table in _TABLES}
+        return report(self.before.label, self.after.label, counts, frames)
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        file = io.StringIO()
-        Console(file=file, width=100, no_color=True, force_terminal=False).print(self.__rich__())
-        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+        return as_text(self.__rich__())

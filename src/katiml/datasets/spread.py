@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from katiml.query.aggregate import model_names
+from katiml.query.frames import to_pandas
 from katiml.query.samples import samples_of
 from katiml.store.scope import Scope
 
@@ -35,35 +37,37 @@ def spread(before: Scope, after: Scope, table: str) -> pd.DataFrame:
     ['name', 'value', 'before', 'after', 'change']
     """
     keys = _KEYS[table]
-    both = _counts(before, table).merge(
-        _counts(after, table), on=keys, how="outer", suffixes=("_before", "_after")
+    sides = []
+    for scope, own, other in ((before, "before", "after"), (after, "after", "before")):
+        counts = _counts(scope, table)
+        none = pa.repeat(pa.scalar(0, pa.int64()), counts.num_rows)
+        sides.append(counts.rename_columns([*keys, own]).append_column(other, none))
+    # Aggregated and not joined: a join would not match keys that are null.
+    both = (
+        pa.concat_tables([sides[0], sides[1].select(sides[0].column_names)])
+        .group_by(keys)
+        .aggregate([("before", "sum"), ("after", "sum")])
+        .sort_by([(key, "ascending") for key in keys])
+        .rename_columns([*keys, "before", "after"])
     )
-    for side in ("before", "after"):
-        both[side] = both.pop(f"count_{side}").fillna(0).astype(np.int64)
-    both["change"] = both["after"] - both["before"]
-    return both.sort_values(keys).reset_index(drop=True)
+    return to_pandas(both.append_column("change", pc.subtract(both["after"], both["before"])))
 
 
-def _counts(scope: Scope, table: str) -> pd.DataFrame:
-    import pandas as pd
-
+def _counts(scope: Scope, table: str) -> pa.Table:
     keys = _KEYS[table]
+    schema = pa.schema({**dict.fromkeys(keys, pa.string()), "count": pa.int64()})
     if table == "tags":
         sql = "SELECT name, value, count(*) AS count FROM {tags} GROUP BY name, value"
-        tags: pd.DataFrame = scope.query(sql).to_pandas()
-        return tags
-    parts = []
+        return scope.query(sql).cast(schema)
+    parts = [schema.empty_table()]
     for model in model_names(scope) if table == "predictions" else [None]:
         samples = samples_of(scope, "datapoints", table, None, model, None)
         found = scope.query(
             "SELECT task_type, bucket, CAST(sum(weight) AS BIGINT) AS count "
             f"FROM ({samples.sql}) WHERE bucket IS NOT NULL GROUP BY task_type, bucket",
             samples.parameters,
-        ).to_pandas()
+        )
         if model is not None:
-            found.insert(0, "model_name", model)
-        parts.append(found)
-    if not parts:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in [*keys, "count"]})
-    counts: pd.DataFrame = pd.concat(parts, ignore_index=True)[[*keys, "count"]]
-    return counts
+            found = found.add_column(0, "model_name", pa.repeat(pa.scalar(model), found.num_rows))
+        parts.append(found.select(schema.names).cast(schema))
+    return pa.concat_tables(parts)

@@ -19,6 +19,7 @@ from katiml.server.demo import DemoLoading
 from katiml.server.limits import MEGABYTE, BodyLimit, RateLimit
 from katiml.server.routes import (
     analytics,
+    datasets,
     demo,
     explore,
     ingestion,
@@ -90,8 +91,8 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.media_turns = asyncio.Semaphore(_MEDIA_AT_ONCE)
     errors.install(app)
     parts = (
-        system, sessions, media, explore, tables, suggestions, analytics, metrics, ingestion,
-        miners, tasks, keys, sql, demo,
+        system, sessions, media, explore, tables, datasets, suggestions, analytics, metrics,
+        ingestion, miners, tasks, keys, sql, demo,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.router)

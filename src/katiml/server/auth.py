@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 
-from katiml.errors import Forbidden, Unauthorized
+from katiml.datasets.state import is_id
+from katiml.errors import Forbidden, NotFound, Unauthorized
 from katiml.keys import STRONG_LENGTH, organization_of
 from katiml.media import Access
 from katiml.server.local import is_own_machine, same_origin
@@ -17,8 +18,19 @@ from katiml.server.sessions import LOCAL, Session
 
 if TYPE_CHECKING:
     from katiml.lake import Lake
+    from katiml.store import Scope
 
-__all__ = ["WEB_HEADER", "CallerAccess", "CallerLake", "caller_access", "caller_lake", "session_of"]
+__all__ = [
+    "WEB_HEADER",
+    "Author",
+    "CallerAccess",
+    "CallerLake",
+    "author",
+    "caller_access",
+    "caller_lake",
+    "seen",
+    "session_of",
+]
 
 # A page elsewhere cannot send it without being asked first, which this server never allows.
 WEB_HEADER = "x-katiml-web"
@@ -104,3 +116,30 @@ def _lake_of_session(request: Request, session: Session) -> Lake:
 
 CallerLake = Annotated["Lake", Depends(caller_lake)]
 CallerAccess = Annotated[Access, Depends(caller_access)]
+
+
+def author(request: Request, lake: CallerLake) -> str | None:
+    """Who an edit is by, unless its body says so: the name of the key, or the start of its id.
+
+    In a session without a key it is the person who runs the server.
+    """
+    key = request.headers.get("x-api-key")
+    if key:
+        return lake.keys.name_of(key)
+    session = session_of(request)
+    if session is None or session.subject == LOCAL:
+        return None
+    return lake.keys.named(session.subject)
+
+
+Author = Annotated[str | None, Depends(author)]
+
+
+def seen(lake: Lake, wanted: Any) -> Scope:
+    """What a request reads: the whole lake, or what its `datasetId` and `versionId` name."""
+    for name in (wanted.dataset_id, wanted.version_id):
+        if name is not None and not is_id(name):
+            raise NotFound(
+                f"no dataset or version {name[:100]!r}", hint="both are named by their whole ids"
+            )
+    return lake.datasets.scope(wanted.dataset_id, wanted.version_id)

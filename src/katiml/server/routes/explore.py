@@ -11,7 +11,7 @@ from katiml.query.distribution import distribution
 from katiml.query.tagging import set_tag
 from katiml.schema import TABLES
 from katiml.server.answers import json_response
-from katiml.server.auth import CallerLake
+from katiml.server.auth import CallerLake, seen
 from katiml.server.bodies import Buckets, DatapointIds, Tag, body, schema_of, wrong_body
 
 __all__ = ["router"]
@@ -58,7 +58,7 @@ def attachments(lake: CallerLake, wanted: Annotated[Any, Depends(body(DatapointI
 )
 def counts(lake: CallerLake, wanted: Annotated[Any, Depends(body(Buckets))]) -> Response:
     found = distribution(
-        lake.scope,
+        seen(lake, wanted),
         "datapoints",
         wanted.field,
         wanted.filters,
