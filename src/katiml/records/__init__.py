@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from katiml.records.alike import Alike, Layouts
 from katiml.records.model import (
     BoundingBox,
     Classification,
@@ -14,11 +15,13 @@ from katiml.records.model import (
 from katiml.records.parse import Parsed, Rejected, parse_lines, parse_objects
 
 __all__ = [
+    "Alike",
     "BoundingBox",
     "Classification",
     "Completion",
     "GroundTruth",
     "Lane",
+    "Layouts",
     "Parsed",
     "Prediction",
     "Record",
