@@ -367,7 +367,7 @@ def test_vectors_are_float16_unless_they_would_overflow(load: Any) -> None:
                     "task_type": "CLASSIFICATION",
                     "logits": [70_000.0, 1.0],
                     "embeddings": {"small": np.float32([0.1, 0.2]), "map": np.ones((2, 3, 4))},
-                    "grad_embeddings": {"last": [[1, 2], [3, 4]]},
+                    "grad_embeddings": {"last": [[1, 2], [3, 4]], "huge": [1e39, 2.0]},
                 }
             ],
         }
@@ -381,6 +381,7 @@ def test_vectors_are_float16_unless_they_would_overflow(load: Any) -> None:
         ("EMBEDDINGS", ":small"): ("float16", [2]),
         ("EMBEDDINGS", ":map"): ("float16", found["EMBEDDINGS", ":map"][1]),
         ("GRAD_EMBEDDINGS", ":last"): ("float16", [4]),
+        ("GRAD_EMBEDDINGS", ":huge"): ("float64", [2]),
     }
     assert np.prod(found["EMBEDDINGS", ":map"][1]) == 24
 

@@ -7,16 +7,17 @@ but the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+import numpy as np
 import pyarrow as pa
 from msgspec import UNSET
 
 from katiml.errors import InvalidRecord
 from katiml.ingest.changes import Entry, append, apply_wave, refused
-from katiml.ingest.creations import creations
+from katiml.ingest.creations import alike_creations, creations
 from katiml.ingest.rows import Tables
 from katiml.records import Parsed, Record, Rejected
 from katiml.records.patches import split
@@ -49,15 +50,8 @@ class Batch:
 
 def merged(batches: list[Batch]) -> Batch:
     """Batches of new datapoints as one: larger transactions are written faster, and read too."""
-    names = {name: None for batch in batches for name in batch.tables}
     return Batch(
-        tables={
-            name: pa.concat_tables(
-                [batch.tables[name] for batch in batches if name in batch.tables],
-                promote_options="permissive",
-            )
-            for name in names
-        },
+        tables=_together([batch.tables for batch in batches]),
         created=sum(batch.created for batch in batches),
         landed=sum(batch.landed for batch in batches),
         waves=[wave for batch in batches for wave in batch.waves],
@@ -75,60 +69,86 @@ class Outcome:
 
 def prepare(parsed: Parsed, organization_id: str) -> Batch:
     """Sort a block of parsed records: new ones become tables, the others wait for the lake."""
-    simple, waiting, children, rejected = _sorted(parsed, organization_id)
-    ids = uuid7(len(simple))
-    tables = creations(simple, ids)
-    if children:
-        owners = pa.array([owner for owner, _ in children])
-        patches = [patch for _, patch in children]
-        patch_tables = creations(patches, uuid7(len(patches)))
-        patch_tables["datapoints"] = patch_tables["datapoints"].append_column(
+    own = _sorted(parsed, organization_id)
+    ids, *ids_alike = _ids_by_line([own.lines, *(alike.lines for alike in parsed.alike)])
+    parts = [creations(own.simple, ids)]
+    parts += [
+        alike_creations(alike, new) for alike, new in zip(parsed.alike, ids_alike, strict=True)
+    ]
+    if own.children:
+        owners = pa.array([owner for owner, _ in own.children])
+        patches = [patch for _, patch in own.children]
+        tables = creations(patches, uuid7(len(patches)))
+        tables["datapoints"] = tables["datapoints"].append_column(
             "parent_datapoint", ids.take(owners)
         )
-        tables = {
-            name: pa.concat_tables(
-                [own[name] for own in (tables, patch_tables) if name in own],
-                promote_options="permissive",
-            )
-            for name in {*tables, *patch_tables}
-        }
+        parts.append(tables)
+    landed = len(ids) + sum(map(len, ids_alike))
     return Batch(
-        tables=tables,
-        created=len(simple) + len(children),
-        landed=len(simple),
-        waves=_waves(waiting),
-        rejected=[*parsed.rejected, *rejected],
+        tables=_together(parts),
+        created=landed + len(own.children),
+        landed=landed,
+        waves=_waves(own.waiting),
+        rejected=[*parsed.rejected, *own.rejected],
     )
 
 
-def _sorted(
-    parsed: Parsed, organization_id: str
-) -> tuple[list[Record], list[Entry], list[tuple[int, Record]], list[Rejected]]:
-    """New records, those that wait, patches (position of the new one, patch), those refused."""
+def _together(parts: list[Tables]) -> Tables:
+    names = {name: None for part in parts for name in part}
+    return {
+        name: pa.concat_tables(
+            [part[name] for part in parts if name in part], promote_options="permissive"
+        )
+        for name in names
+    }
+
+
+def _ids_by_line(groups: Sequence[Sequence[int]]) -> list[pa.Array]:
+    """New ids for the records on these lines: over all groups, a later line has a later id."""
+    ids = uuid7(sum(map(len, groups)))
+    ends = np.cumsum([len(group) for group in groups])
+    if max(map(len, groups)) == len(ids):
+        return [
+            ids.slice(end - len(group), len(group)) for end, group in zip(ends, groups, strict=True)
+        ]
+    places = np.argsort(np.argsort(np.concatenate(groups)))
+    return [ids.take(pa.array(own)) for own in np.split(places, ends[:-1])]
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """New records with their lines and patches (place, patch), what waits, and what is refused."""
+
+    simple: list[Record] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    children: list[tuple[int, Record]] = field(default_factory=list)
+    waiting: list[Entry] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def _sorted(parsed: Parsed, organization_id: str) -> _Sorted:
     records = parsed.records
     if all(_nobody_has(name, records) for name in _NOT_SIMPLE):
-        return records, [], [], []
-    simple: list[Record] = []
-    waiting: list[Entry] = []
-    children: list[tuple[int, Record]] = []
-    rejected: list[Rejected] = []
+        return _Sorted(records, parsed.lines)
+    result = _Sorted()
     for line, record in zip(parsed.lines, records, strict=True):
         try:
             _check_organization(record, organization_id)
             patches = split(record) if record.preprocessor else []
         except InvalidRecord as error:
-            rejected.append(refused(line, error))
+            result.rejected.append(refused(line, error))
             continue
         if record.id is UNSET and not record.parent_datapoint:
-            children.extend((len(simple), patch) for patch in patches)
-            simple.append(record)
+            result.children.extend((len(result.simple), patch) for patch in patches)
+            result.simple.append(record)
+            result.lines.append(line)
         else:
-            waiting.append(Entry(line, record))
+            result.waiting.append(Entry(line, record))
             # Patches of a stored datapoint name it, and wait with it.
             for patch in patches:
                 patch.parent_datapoint = record.id
-                waiting.append(Entry(line, patch))
-    return simple, waiting, children, rejected
+                result.waiting.append(Entry(line, patch))
+    return result
 
 
 _NOT_SIMPLE = ("id", "parent_datapoint", "organization_id", "preprocessor")

@@ -12,27 +12,32 @@ import orjson
 import pyarrow as pa
 from msgspec import UNSET
 
-from katiml.ingest.derive import derive, derive_children, vectors_of
+from katiml.ingest.derive import derive, vectors_of
+from katiml.ingest.fields import Fields, fields_of, values
 from katiml.ingest.rows import (
-    Attachment,
+    CHILDREN,
     Tables,
-    attachment_rows,
-    children_rows,
+    attachment_table,
+    child_table,
     datapoint_rows,
+    datapoint_table,
     tag_rows,
-    vector_rows,
+    tag_table,
+    vector_table,
 )
-from katiml.records import Record
+from katiml.records import Alike, GroundTruth, Prediction, Record
 from katiml.store.ids import uuid7
 
-__all__ = ["ATTACHMENTS", "attachment_tables", "creations", "last_of_each", "merge_metrics"]
+__all__ = [
+    "ATTACHMENTS",
+    "alike_creations",
+    "attachment_tables",
+    "creations",
+    "last_of_each",
+    "merge_metrics",
+]
 
 ATTACHMENTS = ("groundtruths", "predictions")
-_CHILDREN = ("bboxes", "lanes", "completions")
-_UNIQUE = {
-    "groundtruths": ("datapoint", "task_type"),
-    "predictions": ("datapoint", "task_type", "model_name"),
-}
 _PATCHED = (
     "task_type",
     "model_name",
@@ -62,7 +67,7 @@ def creations(records: Sequence[Record], ids: pa.Array) -> Tables:
         if max(counts) > 1:
             lists = [last_of_each(own) if len(own) > 1 else own for own in lists]
             counts = list(map(len, lists))
-        items: list[Attachment] = list(chain.from_iterable(lists))
+        items: list[Any] = list(chain.from_iterable(lists))
         if items:
             owners = np.repeat(np.arange(len(records)), counts)
             datapoints = ids.take(pa.array(owners))
@@ -70,9 +75,21 @@ def creations(records: Sequence[Record], ids: pa.Array) -> Tables:
     return tables
 
 
-def last_of_each(items: Sequence[Attachment]) -> list[Attachment]:
+def alike_creations(alike: Alike, ids: pa.Array) -> Tables:
+    """All rows of new datapoints that came as columns."""
+    tables = {"datapoints": datapoint_table(alike.datapoints, ids)}
+    if alike.tags:
+        tables["tags"] = tag_table(alike.tags, ids)
+    for table in ATTACHMENTS:
+        fields = getattr(alike, table)
+        if fields:
+            tables |= _own_tables(table, fields, uuid7(len(ids)), ids)
+    return tables
+
+
+def last_of_each(items: Sequence[GroundTruth | Prediction]) -> list[Any]:
     """Of new attachments with one key the last stands, as if they had been sent one by one."""
-    last: dict[Any, Attachment] = {}
+    last: dict[Any, Any] = {}
     for item in items:
         key = (item.task_type, getattr(item, "model_name", UNSET) or "")
         last[item.id if item.id is not UNSET else key] = item
@@ -89,39 +106,67 @@ def attachment_tables(
     existing_children: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Tables:
     """Rows of attachments, their children and vectors; children join those already in `before`."""
-    if table == "predictions":
-        vectors = vector_rows(vectors_of(items, derive(items)), ids, datapoints)
-        if existing is not None:
-            _fill(items, existing)
-    else:
-        vectors = None
-        if existing is not None:
-            _fill(items, existing)
-    derive_children(items)
-    tables = {table: attachment_rows(table, items, ids, datapoints, existing)}
-    if vectors is not None:
-        tables["feature_vectors"] = vectors
-    for name, rows in children_rows(table, items, ids, datapoints, existing_children).items():
-        tables[name] = (
-            pa.concat_tables([before[name], rows], promote_options="permissive")
-            if name in before
+    tables = _own_tables(table, fields_of(items), ids, datapoints, existing)
+    for kind in CHILDREN:
+        lists = [own or () for own in map(attrgetter(kind), items)]
+        children = list(chain.from_iterable(lists))
+        if not children:
+            continue
+        owner = pa.array(np.repeat(np.arange(len(items)), list(map(len, lists))))
+        belongs = {
+            "datapoint": datapoints.take(owner),
+            table.removesuffix("s"): ids.take(owner),
+        }
+        rows = child_table(kind, children, belongs, existing_children or {})
+        tables[kind] = (
+            pa.concat_tables([before[kind], rows], promote_options="permissive")
+            if kind in before
             else rows
         )
     return tables
 
 
-def _fill(items: Sequence[Any], existing: Sequence[Mapping[str, Any] | None]) -> None:
+def _own_tables(
+    table: str,
+    fields: Fields,
+    ids: pa.Array,
+    datapoints: pa.Array,
+    existing: Sequence[Mapping[str, Any] | None] | None = None,
+) -> Tables:
+    """Rows of attachments, and their vectors."""
+    tables: Tables = {}
+    if table == "predictions":
+        maps = derive(fields, len(ids))
+        vectors = vector_table(vectors_of(fields, maps, len(ids)), ids, datapoints)
+        if vectors is not None:
+            tables["feature_vectors"] = vectors
+    if existing is not None:
+        _keep(fields, existing)
+    tables[table] = attachment_table(table, fields, ids, datapoints, existing)
+    return tables
+
+
+def _keep(fields: Fields, existing: Sequence[Mapping[str, Any] | None]) -> None:
     """A patched attachment keeps what was not mentioned; its metrics are merged."""
-    for item, row in zip(items, existing, strict=True):
-        if row is None:
-            continue
-        for name in _PATCHED:
-            if name in row and getattr(item, name, None) is UNSET:
-                setattr(item, name, row[name])
-        merge_metrics(item, row)
+    known = [(place, row) for place, row in enumerate(existing) if row is not None]
+    for name in _PATCHED:
+        own = values(fields, name, len(existing))
+        for place, row in known:
+            if own[place] is UNSET and name in row:
+                own[place] = row[name]
+                fields[name] = own
+    metrics = values(fields, "metrics", len(existing))
+    for place, row in known:
+        metrics[place] = _merged(metrics[place], row)
+        fields["metrics"] = metrics
 
 
 def merge_metrics(item: Any, row: Mapping[str, Any]) -> None:
     """Put the metrics that a stored row has under those that were sent for it."""
-    if item.metrics is not None and row["metrics"]:
-        item.metrics = {**orjson.loads(row["metrics"]), **(item.metrics or {})}
+    item.metrics = _merged(item.metrics, row)
+
+
+def _merged(metrics: Any, row: Mapping[str, Any]) -> Any:
+    if metrics is None or not row["metrics"]:
+        return metrics
+    return {**orjson.loads(row["metrics"]), **(metrics or {})}

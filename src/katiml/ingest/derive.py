@@ -3,13 +3,11 @@
 Fills fields that were not sent; what the user sent always wins.
 
 >>> import numpy as np
->>> from katiml.records import Prediction
->>> cat = Prediction(
-...     task_type="CLASSIFICATION", class_names=["cat", "dog"], logits=np.array([2.0, 0.0])
-... )
->>> maps = derive([cat])
->>> cat.class_name, round(cat.confidence, 3)
-('cat', 0.881)
+>>> cats = {"task_type": ["CLASSIFICATION"], "class_names": [["cat", "dog"]]}
+>>> cats["logits"] = [np.array([2.0, 0.0])]
+>>> maps = derive(cats, 1)
+>>> cats["class_name"], round(cats["confidence"][0], 3)
+(['cat'], 0.881)
 """
 
 from __future__ import annotations
@@ -21,12 +19,15 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from katiml.records import BoundingBox, GroundTruth, Prediction, derived
+from katiml.ingest.fields import Fields, fields_of, fill, sent, values
+from katiml.records import Classification, Lane, derived
 from katiml.records.arrays import pool_embedding, resize_nearest
 
-__all__ = ["Vector", "derive", "derive_children", "vectors_of"]
+__all__ = ["Maps", "Vector", "bound", "classify", "classify_lanes", "derive", "vectors_of"]
 
 Array = NDArray[Any]
+# Pixel maps of segmentations: {place: [(vector type, map)]}.
+Maps = dict[int, list[tuple[str, Array]]]
 
 
 class Vector(NamedTuple):
@@ -38,147 +39,151 @@ class Vector(NamedTuple):
     values: Array
 
 
-def _has_children(item: GroundTruth | Prediction) -> bool:
-    return bool(item.bboxes or item.lanes)
+def derive(fields: Fields, count: int) -> Maps:
+    """Fill what the logits or confidences of predictions imply, a stack of equal shapes at a time.
 
-
-def _sent(value: Any) -> bool:
-    return value is not UNSET and value is not None
-
-
-def derive(predictions: Sequence[Prediction]) -> dict[int, list[tuple[str, Array]]]:
-    """Fill what logits or confidences imply, a stack of equal shapes at a time.
-
-    Returns the pixel maps of segmentations: {position: [(vector type, map)]}.
+    Returns the pixel maps of segmentations.
     """
-    stacks: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    maps: dict[int, list[tuple[str, Array]]] = {}
-    for index, prediction in enumerate(predictions):
-        if _sent(prediction.logits):
-            if prediction.task_type == "SEGMENTATION":
-                maps[index] = _segmentation(prediction)
-            elif prediction.logits.ndim <= 2:
-                stacks.setdefault(("logits", prediction.logits.shape), []).append(index)
-        elif _sent(prediction.confidences) and prediction.confidences:
-            count = len(prediction.confidences)
-            stacks.setdefault(("confidences", (count,)), []).append(index)
-    for (kind, shape), indices in stacks.items():
-        own = [predictions[index] for index in indices]
-        stacked = np.stack([np.asarray(getattr(item, kind), np.float64) for item in own])
-        if kind == "confidences":
-            result = derived.classification_from_confidences(stacked)
-        elif len(shape) == 1:
-            result = derived.classification_from_logits(stacked)
-        else:
-            result = derived.classification_from_passes(stacked)
-        _spread(own, result)
+    logits = fields.get("logits")
+    if logits is None:
+        classify(fields, count)
+        return {}
+    tasks = values(fields, "task_type", count)
+    stacks: dict[tuple[int, ...], list[int]] = {}
+    maps: Maps = {}
+    without: list[int] = []
+    for place, array in enumerate(logits):
+        if not sent(array):
+            without.append(place)
+        elif tasks[place] == "SEGMENTATION":
+            maps[place] = _segmentation(fields, place, count)
+        elif array.ndim <= 2:
+            stacks.setdefault(array.shape, []).append(place)
+    for shape, places in stacks.items():
+        stacked = np.stack([logits[place] for place in places]).astype(np.float64)
+        flat = len(shape) == 1
+        of = derived.classification_from_logits if flat else derived.classification_from_passes
+        _spread(fields, places, of(stacked), count)
+    classify(fields, count, without)
     return maps
 
 
-def _spread(items: Sequence[Any], result: Any) -> None:
-    """Hand one row of a stacked result to each item."""
-    confidences = result.confidences.tolist()
-    confidence = result.confidence.tolist()
-    best = result.class_index.tolist()
+def classify(fields: Fields, count: int, places: Sequence[int] | None = None) -> None:
+    """Fill what confidences imply: the class, its confidence, and the entropy."""
+    confidences = fields.get("confidences")
+    if confidences is None:
+        return
+    stacks: dict[int, list[int]] = {}
+    for place in range(count) if places is None else places:
+        if sent(confidences[place]) and len(confidences[place]):
+            stacks.setdefault(len(confidences[place]), []).append(place)
+    for own in stacks.values():
+        stacked = np.asarray([confidences[place] for place in own], np.float64)
+        _spread(fields, own, derived.classification_from_confidences(stacked), count)
+
+
+def _spread(fields: Fields, places: Sequence[int], result: Any, count: int) -> None:
+    """Hand one row of a stacked result to each place."""
+    fill(fields, "confidences", places, result.confidences.tolist(), count)
+    fill(fields, "confidence", places, result.confidence.tolist(), count)
+    names = fields.get("class_names")
+    if names is not None:
+        best = result.class_index.tolist()
+        chosen = [
+            names[place][index] if names[place] else UNSET
+            for place, index in zip(places, best, strict=True)
+        ]
+        fill(fields, "class_name", places, chosen, count)
     metrics = {
-        name: values.tolist()
+        name: column.tolist()
         for name in ("entropy", "variance", "bald")
-        if (values := getattr(result, name, None)) is not None
+        if (column := getattr(result, name, None)) is not None
     }
-    for position, item in enumerate(items):
-        if not _sent(item.confidences):
-            item.confidences = confidences[position]
-        if not _sent(item.confidence):
-            item.confidence = confidence[position]
-        if not _sent(item.class_name) and item.class_names:
-            item.class_name = item.class_names[best[position]]
-        own = {name: values[position] for name, values in metrics.items()}
-        item.metrics = {**own, **item.metrics} if item.metrics else own
+    for place, row in zip(places, zip(*metrics.values(), strict=True), strict=True):
+        _add_metrics(fields, place, dict(zip(metrics, row, strict=True)), count)
 
 
-def _segmentation(prediction: Prediction) -> list[tuple[str, Array]]:
-    logits = prediction.logits
+def _add_metrics(fields: Fields, place: int, metrics: dict[str, Any], count: int) -> None:
+    """Put metrics under those that were sent."""
+    column = fields.setdefault("metrics", [UNSET] * count)
+    column[place] = {**metrics, **column[place]} if column[place] else metrics
+
+
+def _segmentation(fields: Fields, place: int, count: int) -> list[tuple[str, Array]]:
+    logits = fields["logits"][place]
     if logits.ndim == 4:
         result = derived.segmentation_from_passes(logits)
     else:
         result = derived.segmentation_from_logits(logits)
-    if not _sent(prediction.segmentation_class_mask):
-        prediction.segmentation_class_mask = result.mask
-    if not _sent(prediction.confidences):
-        prediction.confidences = result.confidences.tolist()
-    if not _sent(prediction.confidence):
-        prediction.confidence = float(result.confidence)
+    fill(fields, "segmentation_class_mask", [place], [result.mask], count)
+    fill(fields, "confidences", [place], [result.confidences.tolist()], count)
+    fill(fields, "confidence", [place], [float(result.confidence)], count)
     own = {"entropy": float(result.entropy)}
     maps = [("PXL_ENTROPY", result.pixel_entropy)]
     if result.variance is not None and result.bald is not None:
         own |= {"variance": float(result.variance), "bald": float(result.bald)}
     if result.pixel_variance is not None:
         maps.append(("PXL_VARIANCE", result.pixel_variance))
-    prediction.metrics = {**own, **(prediction.metrics or {})}
-    return [(kind, resize_nearest(values)) for kind, values in maps]
+    _add_metrics(fields, place, own, count)
+    return [(kind, resize_nearest(array)) for kind, array in maps]
 
 
-def derive_children(items: Sequence[GroundTruth | Prediction]) -> None:
-    """Boxes from polygons and masks; classes and entropy of boxes and of lanes' classifications."""
-    if not any(map(_has_children, items)):
-        return
-    boxes = [box for item in items for box in item.bboxes or ()]
-    _bound(boxes)
-    classified: list[Any] = [
-        *boxes,
-        *(
-            classification
-            for item in items
-            for lane in item.lanes or ()
-            for classification in lane.classifications or ()
-        ),
+def classify_lanes(lanes: Sequence[Lane]) -> None:
+    """`classify` for the classifications of lanes, in place."""
+    items: list[Classification] = [
+        item for lane in lanes for item in lane.classifications or () if item.confidences
     ]
-    scored: dict[int, list[Any]] = {}
-    for item in classified:
-        if item.confidences is not UNSET and item.confidences:
-            scored.setdefault(len(item.confidences), []).append(item)
-    for own in scored.values():
-        stacked = np.asarray([item.confidences for item in own], np.float64)
-        _spread(own, derived.classification_from_confidences(stacked))
+    fields = fields_of(items)
+    classify(fields, len(items))
+    for name in ("confidence", "class_name", "metrics"):
+        for item, value in zip(items, fields.get(name, ()), strict=False):
+            setattr(item, name, value)
 
 
-def _bound(boxes: Sequence[BoundingBox]) -> None:
+_SIDES = ("top", "left", "height", "width")
+
+
+def bound(fields: Fields, count: int) -> None:
     """Give boxes the sides that their polygons or masks imply, where none was sent."""
+    sides = [values(fields, name, count) for name in _SIDES]
     unbound = [
-        box
-        for box in boxes
-        if not any(_sent(side) for side in (box.top, box.left, box.height, box.width))
+        place for place, own in enumerate(zip(*sides, strict=True)) if not any(map(sent, own))
     ]
-    outlined = [box for box in unbound if _sent(box.coco_polygon) and box.coco_polygon]
-    sides = derived.boxes_from_polygons([box.coco_polygon or () for box in outlined]).tolist()
-    found = list(zip(outlined, sides, strict=True))
-    for box in unbound:
-        if _sent(box.segmentation_mask) and not box.coco_polygon:
-            side = derived.box_from_mask(box.segmentation_mask)
+    polygons = values(fields, "coco_polygon", count)
+    outlined = [place for place in unbound if polygons[place]]
+    found = derived.boxes_from_polygons([polygons[place] for place in outlined]).tolist()
+    masks = values(fields, "segmentation_mask", count)
+    for place in unbound:
+        if sent(masks[place]) and not polygons[place]:
+            side = derived.box_from_mask(masks[place])
             if side is not None:
-                found.append((box, list(map(float, side))))
-    for box, (top, left, height, width) in found:
-        box.top, box.left, box.height, box.width = top, left, height, width
+                outlined.append(place)
+                found.append(list(map(float, side)))
+    for name, own in zip(_SIDES, zip(*found, strict=True), strict=False):
+        fill(fields, name, outlined, own, count)
 
 
-def vectors_of(
-    predictions: Sequence[Prediction], maps: dict[int, list[tuple[str, Array]]]
-) -> list[Vector]:
+def vectors_of(fields: Fields, maps: Maps, count: int) -> list[Vector]:
     """The vectors to store: logits, embeddings and gradient embeddings by layer, pixel maps."""
-    vectors: list[Vector] = []
-    for owner, prediction in enumerate(predictions):
-        model = prediction.model_name or ""
-        if _sent(prediction.logits):
-            vectors.append(Vector(owner, "LOGITS", model, prediction.logits))
-        for kind, field in (
-            ("EMBEDDINGS", prediction.embeddings),
-            ("GRAD_EMBEDDINGS", prediction.grad_embeddings),
-        ):
-            if field is UNSET or not field:
-                continue
-            for layer, values in field.items():
-                if values is not None:
-                    name = f"{model}:{layer}" if layer else model
-                    vectors.append(Vector(owner, kind, name, pool_embedding(values)))
-        vectors.extend(Vector(owner, kind, model, values) for kind, values in maps.get(owner, ()))
+    models = [_text(model or "") for model in values(fields, "model_name", count)]
+    vectors = [
+        Vector(place, "LOGITS", models[place], array)
+        for place, array in enumerate(fields.get("logits", ()))
+        if sent(array)
+    ]
+    for kind, name in (("EMBEDDINGS", "embeddings"), ("GRAD_EMBEDDINGS", "grad_embeddings")):
+        for place, layers in enumerate(fields.get(name, ())):
+            for layer, array in (layers or {}).items():
+                if array is not None:
+                    model = f"{models[place]}:{layer}" if layer else models[place]
+                    vectors.append(Vector(place, kind, model, pool_embedding(array)))
+    vectors.extend(
+        Vector(place, kind, models[place], array)
+        for place, own in maps.items()
+        for kind, array in own
+    )
     return vectors
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, repeat
-from operator import attrgetter, is_
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,23 +19,27 @@ import pyarrow as pa
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from katiml.ingest.derive import Vector
-from katiml.records import BoundingBox, Completion, GroundTruth, Lane, Prediction, Record
-from katiml.records.arrays import encode, resize_nearest
+from katiml.ingest.derive import Vector, bound, classify, classify_lanes
+from katiml.ingest.fields import Fields, fields_of, sent, values
+from katiml.records import Record
+from katiml.records.arrays import encode, resize_nearest, to_float16_or_float32
 from katiml.records.derived import mask_distribution
 from katiml.store.ids import uuid7
 
 __all__ = [
+    "CHILDREN",
     "Tables",
-    "attachment_rows",
-    "children_rows",
+    "attachment_table",
+    "child_table",
     "datapoint_rows",
+    "datapoint_table",
     "tag_rows",
-    "vector_rows",
+    "tag_table",
+    "vector_table",
 ]
 
 Tables = dict[str, pa.Table]
-Attachment = GroundTruth | Prediction
+CHILDREN = ("bboxes", "lanes", "completions")
 # What an item that is patched had before: its columns by name.
 Existing = Mapping[str, Any] | None
 
@@ -70,33 +74,21 @@ _COLUMNS: dict[str, dict[str, pa.DataType]] = {
 }
 
 
-def _values(items: Sequence[Any], name: str) -> list[Any] | None:
-    """The attribute of each item, None where absent; None when all are absent."""
-    values = list(map(attrgetter(name), items))
-    absent = sum(map(is_, values, repeat(UNSET)))
-    if absent == len(values):
-        return None
-    return [None if value is UNSET else value for value in values] if absent else values
+def _column(own: list[Any], type_: pa.DataType) -> pa.Array:
+    """Values as an array, null where UNSET."""
+    # Comparing every value with UNSET costs more than to find out while converting.
+    if own[0] is not UNSET:
+        with suppress(pa.ArrowInvalid, pa.ArrowTypeError):
+            return pa.array(own, type_)
+    return pa.array([None if value is UNSET else value for value in own], type_)
 
 
-def _column(items: Sequence[Any], name: str, type_: pa.DataType) -> pa.Array | None:
-    """The attribute of each item as an array, null where absent; None when all are absent."""
-    values = list(map(attrgetter(name), items))
-    if values[0] is UNSET:
-        if values.count(UNSET) == len(values):
-            return None
-    else:
-        # Comparing every value with UNSET costs more than to find out while converting.
-        try:
-            return pa.array(values, type_)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            pass
-    return pa.array([None if value is UNSET else value for value in values], type_)
-
-
-def _scalars(table: str, items: Sequence[Any]) -> dict[str, pa.Array]:
-    columns = {name: _column(items, name, type_) for name, type_ in _COLUMNS[table].items()}
-    return {name: column for name, column in columns.items() if column is not None}
+def _scalars(table: str, fields: Fields) -> dict[str, pa.Array]:
+    return {
+        name: _column(fields[name], type_)
+        for name, type_ in _COLUMNS[table].items()
+        if name in fields
+    }
 
 
 def _json(values: Iterable[Any]) -> pa.Array:
@@ -105,9 +97,9 @@ def _json(values: Iterable[Any]) -> pa.Array:
     )
 
 
-def _raw_json(values: Sequence[Any]) -> pa.Array:
+def _raw_json(texts: Sequence[Any]) -> pa.Array:
     """JSON texts that lie in buffers -> strings, without an object for each."""
-    present = [value or b"" for value in values]
+    present = [text or b"" for text in texts]
     lengths = np.fromiter(map(len, present), np.int64, len(present))
     offsets = np.zeros(len(present) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -122,146 +114,148 @@ def _raw_json(values: Sequence[Any]) -> pa.Array:
 
 def datapoint_rows(records: Sequence[Record], ids: pa.Array) -> pa.Table:
     """One row a record; `row` is added when it is written."""
-    columns: dict[str, pa.Array] = {"id": ids, **_scalars("datapoints", records)}
-    metadata = _values(records, "metadata")
-    if metadata is not None:
-        columns["metadata"] = _raw_json(metadata)
-    coordinates = _values(records, "gps_coordinates")
-    if coordinates is not None:
-        columns["gps_coordinates"] = _json(coordinates)
+    return datapoint_table(fields_of(records), ids)
+
+
+def datapoint_table(fields: Fields, ids: pa.Array) -> pa.Table:
+    """One row a datapoint, of its fields; `row` is added when it is written."""
+    columns: dict[str, pa.Array] = {"id": ids, **_scalars("datapoints", fields)}
+    if "metadata" in fields:
+        columns["metadata"] = _raw_json(fields["metadata"])
+    if "gps_coordinates" in fields:
+        columns["gps_coordinates"] = _json(fields["gps_coordinates"])
     return pa.table(columns)
 
 
 def tag_rows(tags: Sequence[Mapping[str, str | None]], datapoints: pa.Array) -> pa.Table:
     """One row a tag; a null value stays null (it deletes)."""
     names = list(chain.from_iterable(tags))
-    values = list(chain.from_iterable(own.values() for own in tags))
+    own = list(chain.from_iterable(tag.values() for tag in tags))
     counts = np.fromiter(map(len, tags), np.int64, len(tags))
+    return _tags(names, own, datapoints, counts)
+
+
+def tag_table(tags: Fields, datapoints: pa.Array) -> pa.Table:
+    """One row a tag, where all datapoints have tags of the same names."""
+    own = list(chain.from_iterable(zip(*tags.values(), strict=True)))
+    return _tags(list(tags) * len(datapoints), own, datapoints, len(tags))
+
+
+def _tags(
+    names: list[str], own: list[Any], datapoints: pa.Array, counts: int | NDArray[np.int64]
+) -> pa.Table:
     return pa.table(
         {
             "id": uuid7(len(names)),
-            "datapoint": datapoints.take(pa.array(np.repeat(np.arange(len(tags)), counts))),
+            "datapoint": _repeated(datapoints, counts),
             "name": pa.array(names, _STRING),
-            "value": pa.array(values, _STRING),
+            "value": pa.array(own, _STRING),
         }
     )
 
 
-def attachment_rows(
+def _repeated(ids: pa.Array, counts: int | NDArray[np.int64]) -> pa.Array:
+    return ids.take(pa.array(np.repeat(np.arange(len(ids)), counts)))
+
+
+def attachment_table(
     table: str,
-    items: Sequence[Attachment],
+    fields: Fields,
     ids: pa.Array,
     datapoints: pa.Array,
     existing: Sequence[Existing] | None = None,
 ) -> pa.Table:
     """One row a ground truth or prediction, its masks encoded and counted into metrics."""
-    columns: dict[str, pa.Array] = {"id": ids, "datapoint": datapoints, **_scalars(table, items)}
+    count = len(ids)
+    columns: dict[str, pa.Array] = {"id": ids, "datapoint": datapoints, **_scalars(table, fields)}
     if table == "predictions":
-        names = [item.model_name or "" for item in items]  # type: ignore[union-attr]
-        columns["model_name"] = pa.array(names, _STRING)
-    _add_masks(columns, items, "segmentation_class_mask", existing)
-    for item, mask in zip(items, _values(items, "segmentation_class_mask") or (), strict=False):
-        if mask is not None:
-            names = item.class_names or []
-            item.metrics = {
-                **(item.metrics or {}),
-                "distribution": dict(mask_distribution(mask, names)),
-            }
-    _add_metrics(columns, items)
-    return pa.table(columns)
-
-
-def _add_metrics(columns: dict[str, pa.Array], items: Sequence[Any]) -> None:
-    metrics = _values(items, "metrics")
+        models = columns.get("model_name")
+        columns["model_name"] = pa.repeat("", count) if models is None else models.fill_null("")
+    metrics = fields.get("metrics")
+    if "segmentation_class_mask" in fields:
+        metrics = _counted(fields, count)
     if metrics is not None:
         columns["metrics"] = _json(metrics)
+    return pa.table(columns | _masks("segmentation_class_mask", fields, count, existing))
 
 
-def _add_masks(
-    columns: dict[str, pa.Array],
-    items: Sequence[Any],
-    name: str,
-    existing: Sequence[Existing] | None,
-) -> None:
+def _counted(fields: Fields, count: int) -> list[Any]:
+    """Metrics with the pixels of each class of the masks."""
+    result = values(fields, "metrics", count).copy()
+    names = values(fields, "class_names", count)
+    for place, mask in enumerate(fields["segmentation_class_mask"]):
+        if sent(mask):
+            distribution = mask_distribution(mask, names[place] or ())
+            result[place] = {**(result[place] or {}), "distribution": distribution}
+    return result
+
+
+def _masks(
+    name: str, fields: Fields, count: int, existing: Sequence[Existing] | None
+) -> dict[str, pa.Array]:
+    """Masks as text, as they are and resized; those not sent stay what they were."""
     plain, resized = f"encoded_{name}", f"encoded_resized_{name}"
-    masks = _values(items, name)
-    if masks is None and existing is None:
-        return
+    if name not in fields and existing is None:
+        return {}
     texts: list[tuple[str | None, str | None]] = []
-    for index, mask in enumerate(map(attrgetter(name), items)):
-        before = existing[index] if existing else None
-        if mask is UNSET and before is not None:
-            texts.append((before[plain], before[resized]))
-        elif mask is UNSET or mask is None:
-            texts.append((None, None))
-        else:
+    for place, mask in enumerate(values(fields, name, count)):
+        before = existing[place] if existing else None
+        if sent(mask):
             texts.append((encode(mask), encode(resize_nearest(mask))))
-    if any(text is not None for text, _ in texts):
-        columns[plain] = pa.array([text for text, _ in texts], _STRING)
-        columns[resized] = pa.array([text for _, text in texts], _STRING)
+        elif mask is UNSET and before is not None:
+            texts.append((before[plain], before[resized]))
+        else:
+            texts.append((None, None))
+    if all(text is None for text, _ in texts):
+        return {}
+    return {
+        plain: pa.array([text for text, _ in texts], _STRING),
+        resized: pa.array([text for _, text in texts], _STRING),
+    }
 
 
-def children_rows(
-    parent: str,
-    items: Sequence[Attachment],
-    ids: pa.Array,
-    datapoints: pa.Array,
-    existing: Mapping[str, Existing] | None = None,
-) -> Tables:
-    """The boxes, lanes and completions of attachments of the table `parent`.
+def child_table(
+    table: str,
+    children: Sequence[Any],
+    ids: dict[str, pa.Array],
+    existing: Mapping[str, Existing],
+) -> pa.Table:
+    """Boxes, lanes or completions of attachments; `ids` says, by column, to which each belongs.
 
     `existing` holds the rows of children that are sent again with their id.
     """
-    tables: Tables = {}
-    for table in ("bboxes", "lanes", "completions"):
-        lists = [own or () for own in _values(items, table) or ()]
-        children = list(chain.from_iterable(lists))
-        if not children:
-            continue
-        before = [(existing or {}).get(child.id or "") for child in children]
-        owner = pa.array(np.repeat(np.arange(len(items)), list(map(len, lists))))
-        columns = {
-            "id": _child_ids(children),
-            "datapoint": datapoints.take(owner),
-            parent.removesuffix("s"): ids.take(owner),
-            **_child_columns(table, children, before),
-        }
-        tables[table] = pa.table(columns)
-    return tables
+    if table == "lanes":
+        classify_lanes(children)
+    fields, count = fields_of(children), len(children)
+    columns = {"id": _child_ids(fields, count), **ids}
+    if table == "bboxes":
+        bound(fields, count)
+        classify(fields, count)
+        before = [existing.get(id_ or "") for id_ in values(fields, "id", count)]
+        columns |= _masks("segmentation_mask", fields, count, before)
+    if "classifications" in fields:
+        columns["classifications"] = _json(fields["classifications"])
+    if "metrics" in fields:
+        columns["metrics"] = _json(fields["metrics"])
+    return pa.table(columns | _scalars(table, fields))
 
 
-def _child_ids(children: Sequence[BoundingBox | Lane | Completion]) -> pa.Array:
-    fresh = uuid7(len(children))
-    if all(child.id is UNSET for child in children):
+def _child_ids(fields: Fields, count: int) -> pa.Array:
+    fresh = uuid7(count)
+    if "id" not in fields:
         return fresh
     # Children that keep their id stand among new ones: all as text.
-    texts = [str(value) for value in fresh.to_pylist()]
     return pa.array(
         [
-            text if child.id is UNSET else child.id
-            for child, text in zip(children, texts, strict=True)
+            str(new) if id_ is UNSET else id_
+            for id_, new in zip(fields["id"], fresh.to_pylist(), strict=True)
         ],
         _STRING,
     )
 
 
-def _child_columns(
-    table: str, children: Sequence[Any], before: Sequence[Existing]
-) -> dict[str, pa.Array]:
-    columns = _scalars(table, children)
-    if table == "bboxes":
-        _add_masks(columns, children, "segmentation_mask", before)
-    if table == "lanes":
-        classifications = [
-            None if child.classifications is UNSET else child.classifications for child in children
-        ]
-        columns["classifications"] = _json(classifications)
-    _add_metrics(columns, children)
-    return columns
-
-
-def vector_rows(vectors: Sequence[Vector], ids: pa.Array, datapoints: pa.Array) -> pa.Table | None:
-    """One row a vector, as float16 bytes, or float32 where float16 would overflow.
+def vector_table(vectors: Sequence[Vector], ids: pa.Array, datapoints: pa.Array) -> pa.Table | None:
+    """One row a vector, as float16 bytes, or of a wider type where float16 would overflow.
 
     `ids` and `datapoints` are those of the predictions that `Vector.owner` counts in.
     """
@@ -272,16 +266,17 @@ def vector_rows(vectors: Sequence[Vector], ids: pa.Array, datapoints: pa.Array) 
         by_shape.setdefault(vector.values.shape, []).append(vector)
     tables = []
     for shape, own in by_shape.items():
-        owners = pa.array([vector.owner for vector in own])
-        dtype, data = _packed([vector.values for vector in own])
+        places, kinds, models, arrays = zip(*own, strict=True)
+        owners = pa.array(places)
+        dtype, data = _packed(arrays)
         tables.append(
             pa.table(
                 {
                     "id": uuid7(len(own)),
                     "datapoint": datapoints.take(owners),
                     "prediction": ids.take(owners),
-                    "type": pa.array([vector.type for vector in own], _STRING),
-                    "model_name": pa.array([vector.model_name for vector in own], _STRING),
+                    "type": pa.array(kinds, _STRING),
+                    "model_name": pa.array(models, _STRING),
                     "dtype": dtype,
                     "shape": pa.repeat(pa.scalar(list(shape), pa.list_(pa.int32())), len(own)),
                     "data": data,
@@ -291,12 +286,15 @@ def vector_rows(vectors: Sequence[Vector], ids: pa.Array, datapoints: pa.Array) 
     return pa.concat_tables(tables)
 
 
+_INFINITE_HALF = 0x7C00
+
+
 def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[pa.Array, pa.Array]:
     """Arrays of one shape -> (dtype of each, bytes of each)."""
-    stacked = np.stack(arrays)
+    stacked = np.concatenate([array.reshape(1, -1) for array in arrays])
     with np.errstate(over="ignore"):
         half = stacked.astype("<f2")
-    overflows = ~np.isfinite(half).reshape(len(arrays), -1).all(axis=1)
+    overflows = ((half.view("<u2") & _INFINITE_HALF) == _INFINITE_HALF).any(axis=1)
     if not overflows.any():
         size = half[0].nbytes
         offsets = np.arange(len(arrays) + 1, dtype=np.int64) * size
@@ -304,9 +302,9 @@ def _packed(arrays: Sequence[NDArray[Any]]) -> tuple[pa.Array, pa.Array]:
             pa.large_binary(), len(arrays), [None, pa.py_buffer(offsets), pa.py_buffer(half)]
         )
         return pa.repeat("float16", len(arrays)), data
-    values = [
-        (stacked[row].astype("<f4") if overflow else half[row]).tobytes()
+    own = [
+        to_float16_or_float32(stacked[row]) if overflow else half[row]
         for row, overflow in enumerate(overflows)
     ]
-    kinds = np.where(overflows, "float32", "float16")
-    return pa.array(kinds, _STRING), pa.array(values, pa.large_binary())
+    kinds = pa.array([array.dtype.name for array in own], _STRING)
+    return kinds, pa.array([array.tobytes() for array in own], pa.large_binary())

@@ -15,6 +15,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import msgspec
@@ -24,7 +25,7 @@ from katiml.errors import InvalidSource
 
 __all__ = ["BLOCK_BYTES", "MAX_LINE_BYTES", "Block", "read_blocks"]
 
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
 MAX_LINE_BYTES = 64 << 20
 _READ_BYTES = 1 << 20
 # A real upload compresses 5 to 50 times; a bomb of zeros 1,000 times and more.
@@ -42,7 +43,7 @@ class Block:
     # Lines that were too long to keep: (number, reason).
     dropped: tuple[tuple[int, str], ...] = ()
 
-    @property
+    @cached_property
     def after(self) -> int:
         """The number of the first line of the block that follows."""
         if self.items is not None:
@@ -160,14 +161,11 @@ def _line_blocks(
                 break
         else:
             ended = True
-        text = b"".join(pieces)
         if ended:
-            rest = b""
+            text, rest = b"".join(pieces), b""
             text += b"" if text.endswith((b"\n", b"\r")) or not text else b"\n"
         else:
-            # A lone \r at the very end may be the first half of \r\n.
-            cut = max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1)) + 1
-            text, rest = text[:cut], text[cut:]
+            text, rest = _whole_lines(pieces)
         if b"\r" in text:
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if skipping and text:
@@ -185,6 +183,22 @@ def _line_blocks(
             skipping, rest = True, b""
     if skipping:
         yield Block(first, dropped=((first, f"the line is longer than {max_line_bytes:,} bytes"),))
+
+
+def _whole_lines(pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """(What ends with a line, what is left of the next one)."""
+    end = _last_end(pieces[-1])
+    if end:
+        # Copied once, to where it stays.
+        return b"".join([*pieces[:-1], memoryview(pieces[-1])[:end]]), pieces[-1][end:]
+    text = b"".join(pieces)
+    end = _last_end(text)
+    return text[:end], text[end:]
+
+
+def _last_end(text: bytes) -> int:
+    # A lone \r at the very end may be the first half of \r\n.
+    return max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1)) + 1
 
 
 def _array_blocks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from katiml.ingest.state import (
     write_batch,
     write_rejected,
 )
-from katiml.records import Parsed, Rejected, parse_lines, parse_objects
+from katiml.records import Layouts, Parsed, Rejected, parse_lines, parse_objects
 from katiml.records.parse import MAX_REJECTED_TEXT, no_garbage_collection
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
@@ -41,6 +42,9 @@ __all__ = ["adopt", "begin", "finish_uploads", "join", "resume_uploads"]
 # A transaction this large is written straight into finished row groups, not through the log.
 _BATCH_RECORDS = 122_880
 _BATCH_BYTES = 48 << 20
+# A smaller one costs more than it brings: its statements wait for the parser to let Python go.
+_LEAST_BYTES = 16 << 20
+_LONG_SECONDS = 1.0
 
 
 def begin(scope: Scope, state: State) -> State:
@@ -224,15 +228,36 @@ class _Pending:
     """Blocks that wait to be written in one transaction."""
 
     batches: list[Batch] = field(default_factory=list)
+    # Those of which a record may yet be refused, when its text is asked for.
     blocks: list[Block] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+    after: int = 0
     read: int = 0
+    new: int = 0
+    size: int = 0
+
+    def add(self, block: Block, parsed: Parsed, batch: Batch) -> None:
+        """One more block, parsed and prepared."""
+        self.batches.append(batch)
+        if batch.waves or not all(item.record for item in batch.rejected):
+            self.blocks.append(block)
+        self.after = block.after
+        self.read += parsed.count
+        self.new += batch.new_datapoints
+        self.size += batch.size
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Whether it is enough for a transaction, or has waited for long."""
+        return self.size >= _LEAST_BYTES or time.monotonic() - self.since >= _LONG_SECONDS
 
     @property
     def is_full(self) -> bool:
+        """Whether nothing more may wait."""
         return (
-            sum(batch.new_datapoints for batch in self.batches) >= _BATCH_RECORDS
-            or sum(batch.size for batch in self.batches) >= _BATCH_BYTES
-            or any(batch.waves for batch in self.batches)
+            self.new >= _BATCH_RECORDS
+            or self.size >= _BATCH_BYTES
+            or any(batch.waves for batch in self.batches[-1:])
         )
 
     def text_of(self, line: int) -> str:
@@ -252,19 +277,19 @@ def _read_source(scope: Scope, state: State, source: Source, meter: Meter) -> St
     with ThreadPoolExecutor(1, "upload-writer") as writer:
         writing: Future[State] | None = None
         pending = _Pending()
+        layouts = Layouts()
         for block in read_blocks(meter):
             part = _window(block, source, state.source_position)
             if part is None:
                 continue
             with no_garbage_collection():
-                read, parsed = _parse(part)
-                pending.batches.append(prepare(parsed, scope.organization_id))
+                parsed = _parse(part, layouts)
+                pending.add(part, parsed, prepare(parsed, scope.organization_id))
                 del parsed
-            pending.blocks.append(part)
-            pending.read += read
             ended = source.last is not None and block.after > source.last
-            # Hand over whenever the writer is free; while it is not, let the batch grow.
-            if pending.is_full or ended or writing is None or writing.done():
+            # Hand over when the writer is free; while it is not, let the batch grow.
+            is_free = writing is None or writing.done()
+            if pending.is_full or ended or (is_free and pending.is_worthwhile):
                 state = writing.result() if writing else state
                 done = before + meter.bytes_read
                 writing = writer.submit(_write, scope, state, source, pending, done)
@@ -291,20 +316,20 @@ def _window(block: Block, source: Source, done: int) -> Block | None:
     return Block(first, b"\n".join(lines) + b"\n")
 
 
-def _parse(block: Block) -> tuple[int, Parsed]:
+def _parse(block: Block, layouts: Layouts) -> Parsed:
     if block.items is not None:
-        return len(block.items), parse_objects(block.items, block.first)
-    parsed = parse_lines(block.text, block.first) if block.text else Parsed()
+        return parse_objects(block.items, block.first)
+    parsed = parse_lines(block.text, block.first, layouts) if block.text else Parsed()
     for line, reason in block.dropped:
         parsed.rejected.append(Rejected(line, "", reason, ""))
-    return len(parsed.lines) + len(parsed.rejected), parsed
+    return parsed
 
 
 def _write(scope: Scope, state: State, source: Source, pending: _Pending, bytes_read: int) -> State:
     def write(transaction: ScopedTransaction, outcome: Outcome) -> State:
         check_running(transaction, state)
         written = counted(state, pending.read, outcome)
-        written.source_position = pending.blocks[-1].after - 1
+        written.source_position = pending.after - 1
         written.bytes_read = bytes_read
         write_rejected(transaction, state.id, source.location, outcome.rejected, pending.text_of)
         update(transaction, written)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from katiml.records.alike import Alike, Layouts
     from katiml.records.model import (
         BoundingBox,
         Classification,
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from katiml.records.parse import Parsed, Rejected, parse_lines, parse_objects
 
 __all__ = [
+    "Alike",
     "BoundingBox",
     "Classification",
     "Completion",
     "GroundTruth",
     "Lane",
+    "Layouts",
     "Parsed",
     "Prediction",
     "Record",
@@ -34,13 +37,14 @@ __all__ = [
     "parse_objects",
 ]
 
+_ALIKE = ("Alike", "Layouts")
 _PARSING = ("Parsed", "Rejected", "parse_lines", "parse_objects")
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "parse" if name in _PARSING else "model"
+    home = "parse" if name in _PARSING else "alike" if name in _ALIKE else "model"
     value = getattr(import_module(f"katiml.records.{home}"), name)
     globals()[name] = value
     return value

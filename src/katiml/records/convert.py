@@ -8,10 +8,11 @@ is relative to the value. Values that overflow float32 are expected and dealt wi
 from __future__ import annotations
 
 import re
+import struct
 import uuid
-from array import array
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from katiml.errors import InvalidInput, InvalidRecord, TooLarge
 from katiml.records import arrays
 
-__all__ = ["to_id", "to_mask", "to_timestamp", "to_vector"]
+__all__ = ["flat_vector", "to_id", "to_mask", "to_timestamp", "to_vector"]
 
 _CANONICAL_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _ANY_ID = re.compile(
@@ -79,8 +80,8 @@ def to_vector(value: Any, dimensions: tuple[int, ...]) -> NDArray[np.floating] |
     >>> to_vector([1, 2], (1,))
     array([1., 2.], dtype=float32)
     """
-    if type(value) is list and value and 1 in dimensions:
-        vector = _flat_vector(value)
+    if type(value) is list and 1 in dimensions:
+        vector = flat_vector(value)
         if vector is not None:
             return vector
     values = _to_array(value)
@@ -97,14 +98,18 @@ def to_vector(value: Any, dimensions: tuple[int, ...]) -> NDArray[np.floating] |
     return vector
 
 
-def _flat_vector(value: list[Any]) -> NDArray[np.float32] | None:
-    """A flat list of ordinary numbers, at half the price; None when it is anything else."""
+def flat_vector(value: Sequence[Any]) -> NDArray[np.float32] | None:
+    """A flat list of ordinary numbers as `to_vector` takes it, at a third of the price.
+
+    None when it is anything else.
+    """
     try:
-        doubles = np.frombuffer(array("d", value))
-    except (TypeError, ValueError, OverflowError):
+        packed = struct.pack(f"{len(value)}f", *value)
+    except (struct.error, OverflowError):
         return None
-    # Below this sum of squares every value is finite and fits float32: one cheap pass.
-    return doubles.astype(np.float32) if doubles.dot(doubles) < 1e76 else None
+    vector = np.frombuffer(packed, np.float32)
+    # The sum of squares is finite only where every value is: one cheap pass.
+    return vector if vector.size and isfinite(vector.dot(vector)) else None
 
 
 def to_mask(value: Any) -> NDArray[np.integer]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import orjson
 from msgspec import UNSET
 
 from katiml.errors import InvalidRecord
+from katiml.records.alike import Alike, Layouts
 from katiml.records.legacy import normalise
 from katiml.records.model import Record
 from katiml.records.plain import plain
@@ -36,10 +38,8 @@ MAX_REJECTED_TEXT = 100_000
 _decoder = msgspec.json.Decoder(Record)
 _UNDECODABLE = (msgspec.MsgspecError, InvalidRecord, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Metadata is not decoded on the fast path. What may need a change or a refusal: nulls, escapes (NUL
+# The decoder passes over metadata. What may need a change or a refusal: nulls, escapes (NUL
 # characters), numbers past float64.
-_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-_HUGE_INTEGER = b"0" * 309
 _SUSPECT_METADATA = re.compile(rb"null|\\u|[0-9][eE]\+?[0-9]{3}|[0-9]{309}")
 
 
@@ -55,17 +55,27 @@ class Rejected:
 
 @dataclass(slots=True)
 class Parsed:
-    """Records in the order sent; `lines[i]` is where `records[i]` stood, from 1."""
+    """Records in the order sent; `lines[i]` is where `records[i]` stood, from 1.
+
+    `alike` holds further records, those of lines that looked alike.
+    """
 
     records: list[Record] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    alike: list[Alike] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many records were read, rejected ones too."""
+        return len(self.lines) + len(self.rejected) + sum(len(alike.lines) for alike in self.alike)
 
 
-def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
+def parse_lines(block: bytes, first_line: int = 1, layouts: Layouts | None = None) -> Parsed:
     r"""Records of newline-delimited JSON: whole lines, ended by \n, \r\n or \r. Never raises.
 
     Empty lines are counted and passed over. `first_line` is the number of the block's first line.
+    With `layouts`, which the blocks of one source share, lines that look alike become columns.
 
     >>> parsed = parse_lines(b'{"type": "TEXT", "text": "hello"}\n{"type": "IMAGE", "tag": {}}\n')
     >>> parsed.records[0].text, parsed.lines
@@ -75,10 +85,14 @@ def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
     """
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    block = block.removesuffix(b"\n")
-    parsed = Parsed()
     lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    parsed = Parsed()
+    numbers: Sequence[int] = range(first_line, first_line + len(lines))
     with no_garbage_collection(), np.errstate(over="ignore"):
+        if layouts is not None and _is_utf8(block):
+            parsed.alike, lines, numbers = layouts.take(lines, numbers, _sample)
         records, undone = _decode(lines, _is_clean_text(block))
         failed = {*undone, *_finish_metadata(records)}
         dropped: set[int] = set()
@@ -88,14 +102,18 @@ def parse_lines(block: bytes, first_line: int = 1) -> Parsed:
             except InvalidRecord as error:
                 dropped.add(index)
                 if lines[index].strip():
-                    parsed.rejected.append(_rejected(first_line + index, lines[index], error))
-    parsed.records = records
-    parsed.lines = list(range(first_line, first_line + len(records)))
-    if dropped:
-        kept = [index for index in range(len(records)) if index not in dropped]
-        parsed.records = [records[index] for index in kept]
-        parsed.lines = [first_line + index for index in kept]
+                    parsed.rejected.append(_rejected(numbers[index], lines[index], error))
+    kept = [index not in dropped for index in range(len(records))]
+    parsed.records = list(compress(records, kept))
+    parsed.lines = list(compress(numbers, kept))
     return parsed
+
+
+def _sample(line: bytes) -> Record | None:
+    try:
+        return _read_carefully(line)
+    except InvalidRecord:
+        return None
 
 
 # Stands for a line that could not be decoded; it is not complete, so that line is read with care.
@@ -126,8 +144,10 @@ def _decode(lines: list[bytes], trusted: bool) -> tuple[list[Record], list[int]]
 
 def _is_clean_text(block: bytes) -> bool:
     """Whether there is no escaped NUL and no bad UTF-8, which pass the decoder in metadata."""
-    if b"\\" in block and b"\\u0000" in block:
-        return False
+    return not (b"\\" in block and b"\\u0000" in block) and _is_utf8(block)
+
+
+def _is_utf8(block: bytes) -> bool:
     if block.isascii():
         return True
     try:
@@ -265,8 +285,6 @@ def _without_nulls(value: Any) -> Any:
 def _finish_metadata(records: list[Record]) -> list[int]:
     """Brings metadata, which the decoder skips, into form; returns the places of what is wrong."""
     failed: list[int] = []
-    if _is_plain_metadata(records):
-        return failed
     for index, record in enumerate(records):
         if not record.metadata:
             continue
@@ -278,19 +296,6 @@ def _finish_metadata(records: list[Record]) -> list[int]:
         except (orjson.JSONDecodeError, InvalidRecord):
             failed.append(index)
     return failed
-
-
-def _is_plain_metadata(records: list[Record]) -> bool:
-    """Whether all metadata are objects in which nothing is suspect, told by a few searches."""
-    present = [record.metadata for record in records if record.metadata]
-    joined = b"\n".join(present)
-    if joined.count(b"\n{") != max(len(present) - 1, 0) or joined[:1] not in (b"{", b""):
-        return False
-    if b"null" in joined or (b"\\" in joined and b"\\u" in joined):
-        return False
-    digits = joined.translate(_DIGITS)
-    huge = b"e000" in digits or (b"+" in digits and b"e+000" in digits)
-    return not huge and _HUGE_INTEGER not in digits
 
 
 def _rejected(number: int, item: Any, error: InvalidRecord) -> Rejected:

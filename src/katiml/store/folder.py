@@ -90,7 +90,9 @@ def open_engine(folder: Path) -> FileEngine:
             # A checkpoint works on a whole row group of a table in memory: a third of DuckDB's own
             # size keeps that small where the rows carry vectors.
             file = sql_string(str(folder / FILE_NAME))
-            connection.execute(f"ATTACH {file} AS lake (ROW_GROUP_SIZE 40960)")
+            connection.execute(
+                f"ATTACH {file} AS lake (ROW_GROUP_SIZE 40960, STORAGE_VERSION 'latest')"
+            )
             connection.execute("SET wal_autocheckpoint = '1TB'")
             connection.execute(f"SET allowed_directories = [{sql_string(place)}]")
             connection.execute("SET enable_external_access = false")
