@@ -134,6 +134,7 @@ def mine(
         format_of(file)
     from katiml.mining.miners import mine as pick
     from katiml.mining.miners import told_of
+    from katiml.tasks.limits import shown_bytes
 
     compared = parse_filters(reference or [], None)
     told = told_of(
@@ -154,11 +155,11 @@ def mine(
     )
     opened = open_lake(context, lake, organization)
     if estimate:
-        found = opened.miners.estimate_as_told(told)
+        found = vars(opened.miners.estimate_as_told(told))
         if json:
-            output.print_json(found.to_dict())
+            output.print_json(found)
         else:
-            typer.echo(str(found))
+            output.show_values({**found, "bytes": shown_bytes(found["bytes"])})
         return
     if keep is not None:
         made = opened.miners.create_as_told(told)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from katiml.errors import Conflict
-from katiml.mining.estimate import Estimate, estimate, memory_of
+from katiml.miners.estimate import Estimate, estimate
 from katiml.mining.picked import Picked
 from katiml.mining.rows import (
     Row,
@@ -17,7 +17,7 @@ from katiml.mining.rows import (
     read_row,
     update_row,
 )
-from katiml.mining.task import begin
+from katiml.mining.task import begin, memory_of
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.tasks import Task, Tasks, follow
 from katiml.tasks.state import PENDING

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from katiml.errors import InvalidInput
+from katiml.miners.estimate import estimate
 from katiml.miners.mine import Mined, Request, mine
 from katiml.mining.configuration import Configuration
 from katiml.mining.explain import explained, lake_state
@@ -15,7 +16,7 @@ from katiml.tasks import Done, Run, Task, submit
 from katiml.tasks.executors import executor_of_environment, spread_over
 from katiml.tasks.state import FINISHED, State
 
-__all__ = ["KIND", "begin", "checked", "run_miner"]
+__all__ = ["KIND", "begin", "checked", "memory_of", "run_miner"]
 
 KIND = "miner"
 
@@ -90,6 +91,14 @@ def run_miner(run: Run) -> Done:
 
     explanation = explained(configuration, mined, state, more)
     return Done({"size": len(mined), "explanation": explanation}, write)
+
+
+def memory_of(scope: Scope, request: Request) -> int:
+    """About how many bytes a run takes; 0 where it will fail for another reason."""
+    try:
+        return estimate(scope, request).bytes
+    except InvalidInput:
+        return 0
 
 
 def checked(request: Request, mined: Mined) -> Mined:
