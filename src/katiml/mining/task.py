@@ -7,7 +7,9 @@ from typing import Any
 
 from katiml.errors import InvalidInput
 from katiml.miners.estimate import estimate
+from katiml.miners.measured import Measured
 from katiml.miners.mine import Mined, Request, mine
+from katiml.miners.registry import strategy_class
 from katiml.mining.configuration import Configuration
 from katiml.mining.explain import explained, lake_state
 from katiml.mining.rows import read_row, set_task, write_results
@@ -95,6 +97,9 @@ def run_miner(run: Run) -> Done:
 
 def memory_of(scope: Scope, request: Request) -> int:
     """About how many bytes a run takes; 0 where it will fail for another reason."""
+    if issubclass(strategy_class(request.strategy), Measured):
+        # One statement ranks them: the database bounds its own memory.
+        return 0
     try:
         return estimate(scope, request).bytes
     except InvalidInput:
