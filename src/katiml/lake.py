@@ -15,6 +15,7 @@ from katiml.store.scope import Scope
 from katiml.store.store import Store
 
 if TYPE_CHECKING:
+    from katiml.edge import Miner
     from katiml.evaluation import Comparison, Evaluation
     from katiml.keys import Keys
 
@@ -188,6 +189,16 @@ class Lake:
         if isinstance(model_name, list | tuple):
             return compare(self.scope, model_name, filters, **options)
         return evaluate(self.scope, model_name, filters, **options)
+
+    def edge_miner(self, strategy: str, filters: Any = None, **settings: Any) -> Miner:
+        """A miner for devices, with a threshold from the scores of the datapoints that pass
+        `filters` and a reference from this lake; see `katiml.edge.export.export`.
+
+        `save(path)` writes it as the file that `katiml.edge.load` reads.
+        """
+        from katiml.edge.export import export
+
+        return export(self.scope, strategy, filters, **settings)
 
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""

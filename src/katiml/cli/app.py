@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, evaluation, output, service, uploads
+from katiml.cli import data, edge, evaluation, output, service, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -57,6 +57,7 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(uploads.uploads, name="uploads")
 app.add_typer(service.keys, name="keys")
+app.add_typer(edge.edge, name="edge")
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
