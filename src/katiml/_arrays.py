@@ -5,11 +5,17 @@ NumPy needs nothing else to be installed; other arrays go through `array-api-com
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "as_floats", "namespace", "to_numpy"]
+from katiml.errors import InvalidInput, MissingExtra
+
+__all__ = ["Array", "as_floats", "check_device", "namespace", "on_device", "to_numpy"]
+
+_DEVICE = re.compile(r"cuda(:\d{1,3})?\Z")
+_MOVED_AT_ONCE = 2**28
 
 # An array of NumPy, torch or CuPy.
 Array = Any
@@ -42,3 +48,37 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     if hasattr(array, "get"):
         return np.asarray(array.get())
     return np.asarray(array)
+
+
+def check_device(device: str) -> None:
+    """InvalidInput unless this machine has the device ("cpu", "cuda", "cuda:1")."""
+    if device == "cpu":
+        return
+    if not isinstance(device, str) or not _DEVICE.match(device):
+        raise InvalidInput(f"device is {device!r:.100}", hint="'cpu', 'cuda' or 'cuda:1'")
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtra(
+            f"device {device!r} needs torch, which is not installed",
+            hint="install torch with CUDA (pytorch.org), or leave device out",
+        ) from None
+    number = int(device.partition(":")[2] or 0)
+    if not torch.cuda.is_available() or number >= torch.cuda.device_count():
+        raise InvalidInput(
+            f"this machine has no device {device!r}", hint="leave device out: the CPU does it too"
+        )
+
+
+def on_device(array: Any, device: str) -> Array:
+    """The array for work on that device: as it is for "cpu", otherwise a torch tensor there."""
+    if device == "cpu" or not isinstance(array, np.ndarray):
+        return array
+    import torch
+
+    moved = torch.empty(array.shape, dtype=getattr(torch, array.dtype.name), device=device)
+    step = max(1, _MOVED_AT_ONCE // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        # A copy, because the file behind it may be read-only, which torch warns of.
+        moved[start : start + step] = torch.from_numpy(np.array(array[start : start + step]))
+    return moved

@@ -11,6 +11,7 @@ from katiml.miners.strategy import Inputs, Picks, Run, Strategy
 from katiml.vectors.seeding import (
     Plain,
     Spread,
+    from_products,
     k_means_plus_plus,
     products_with,
     squared_norms,

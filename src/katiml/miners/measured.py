@@ -49,8 +49,8 @@ class Measured(Strategy):
     """
 
     sources: ClassVar[tuple[str, ...]] = ("probabilities",)
-    # Whether boxes, lanes and completions have such a number, which `aggregate` sums up.
-    of_children: ClassVar[bool] = True
+    # Whether a lake that does not keep the numbers can load the sources and compute them.
+    computed: ClassVar[bool] = False
     parameters = (AGGREGATE,)
 
     @property

@@ -44,6 +44,7 @@ class WeightedEntropy(Measured):
     paper = "Guiaşu, Weighted Entropy, Reports on Mathematical Physics 2, 1971"
     needs = ("metric:weighted_entropy",)
     uses = ("class_weights",)
+    computed = True
 
     def measure(self, inputs: Inputs) -> Any:
         """(N,) weighted entropies, in nats."""

@@ -86,6 +86,11 @@ class Select:
         alone = replace(self, without=None)
         return replace(Select.of(datapoint_ids(scope, alone)), without=without)
 
+    def told(self) -> dict[str, Any]:
+        """The fields that were given, as HTTP's `select` has them."""
+        names = ("filters", "limit", "order_by", "desc")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
     @classmethod
     def of(cls, ids: NDArray[np.bytes_]) -> Select:
         """The datapoints of these ids."""
