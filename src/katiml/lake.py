@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from katiml.ingest import Upload, finish_uploads, get_upload, ingest, list_uploads, resume_uploads
 from katiml.query import Collection, sql
@@ -16,6 +16,8 @@ from katiml.store.store import Store
 from katiml.tasks import Tasks, finish_tasks
 
 if TYPE_CHECKING:
+    from katiml.edge import Miner
+    from katiml.evaluation import Comparison, Evaluation
     from katiml.keys import Keys
     from katiml.mining import Miners, Picked
 
@@ -149,6 +151,75 @@ class Lake:
         """
         run: Any = sql  # its overloads tell the forms apart; here the form is any of them
         return run(self.scope, query, parameters, form=form)
+
+    @overload
+    def evaluate(
+        self,
+        model_name: str,
+        filters: Any = None,
+        *,
+        task_type: str | None = None,
+        iou_threshold: float = 0.5,
+        min_confidence: float = 0.5,
+        ignore_classes: Sequence[str] = (),
+        count_missing: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Evaluation: ...
+
+    @overload
+    def evaluate(
+        self,
+        model_name: list[str] | tuple[str, ...],
+        filters: Any = None,
+        *,
+        task_type: str | None = None,
+        iou_threshold: float = 0.5,
+        min_confidence: float = 0.5,
+        ignore_classes: Sequence[str] = (),
+        count_missing: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Comparison: ...
+
+    def evaluate(
+        self,
+        model_name: str | list[str] | tuple[str, ...],
+        filters: Any = None,
+        *,
+        task_type: str | None = None,
+        iou_threshold: float = 0.5,
+        min_confidence: float = 0.5,
+        ignore_classes: Sequence[str] = (),
+        count_missing: bool = False,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Evaluation | Comparison:
+        """Compare a model's predictions with the ground truths of the datapoints that pass
+        `filters`; see `katiml.evaluation.evaluate`.
+
+        A list of models gives a Comparison, on the datapoints that all of them have predicted.
+        """
+        from katiml.evaluation import compare, evaluate
+
+        options: dict[str, Any] = {
+            "task_type": task_type,
+            "iou_threshold": iou_threshold,
+            "min_confidence": min_confidence,
+            "ignore_classes": ignore_classes,
+            "count_missing": count_missing,
+            "on_progress": on_progress,
+        }
+        if isinstance(model_name, list | tuple):
+            return compare(self.scope, model_name, filters, **options)
+        return evaluate(self.scope, model_name, filters, **options)
+
+    def edge_miner(self, strategy: str, filters: Any = None, **settings: Any) -> Miner:
+        """A miner for devices, with a threshold from the scores of the datapoints that pass
+        `filters` and a reference from this lake; see `katiml.edge.export.export`.
+
+        `save(path)` writes it as the file that `katiml.edge.load` reads.
+        """
+        from katiml.edge.export import export
+
+        return export(self.scope, strategy, filters, **settings)
 
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, mining, output, service, tasks, uploads
+from katiml.cli import data, edge, evaluation, mining, output, service, tasks, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -50,6 +50,7 @@ for command in (
     data.delete,
     data.sql,
     mining.mine,
+    evaluation.evaluate,
     service.serve,
     service.status,
     service.version,
@@ -59,6 +60,7 @@ app.add_typer(uploads.uploads, name="uploads")
 app.add_typer(mining.miners, name="miner")
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(service.keys, name="keys")
+app.add_typer(edge.edge, name="edge")
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,9 @@
-"""Following an upload until it is done, with a progress bar."""
+"""Progress bars: of an upload until it is done, and of any work that says how far it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
 
     from katiml.ingest import Upload
 
-__all__ = ["follow"]
+__all__ = ["follow", "share_bar"]
 
 
 def follow(upload: Upload, label: str, console: Console) -> Upload:
@@ -37,3 +39,26 @@ def follow(upload: Upload, label: str, console: Console) -> Upload:
             )
 
         return upload.wait(on_progress=show)
+
+
+@contextmanager
+def share_bar(label: str, console: Console) -> Iterator[Callable[[float], None]]:
+    """A bar on `console`, gone when the work is done; yields a function that takes the share."""
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(escape(label), total=1.0)
+        yield lambda share: bar.update(task, completed=share)

@@ -12,7 +12,6 @@ import io
 import math
 import re
 
-import lz4.frame
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +45,8 @@ def encode(array: NDArray[np.generic]) -> str:
     >>> decode(encode(np.arange(3, dtype=np.uint8)))
     array([0, 1, 2], dtype=uint8)
     """
+    import lz4.frame
+
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return base64.b64encode(lz4.frame.compress(buffer.getbuffer())).decode("ascii")
@@ -61,6 +62,8 @@ def decode(text: str, *, max_bytes: int = MAX_ARRAY_BYTES) -> NDArray[np.generic
     Traceback (most recent call last):
     katiml.errors.InvalidInput: not a .npy file (encoded arrays are base64 of an LZ4 frame of .npy)
     """
+    import lz4.frame
+
     try:
         frame = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

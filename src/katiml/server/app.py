@@ -16,6 +16,7 @@ from katiml.server.routes import (
     analytics,
     ingestion,
     keys,
+    metrics,
     miners,
     sql,
     suggestions,
@@ -65,7 +66,18 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.requests = RateLimit(settings.requests_per_minute)
     app.state.failures = RateLimit(_WRONG_KEYS_PER_MINUTE, "wrong keys in a minute")
     errors.install(app)
-    for part in (system, tables, suggestions, analytics, ingestion, miners, tasks, keys, sql):
+    for part in (
+        system,
+        tables,
+        suggestions,
+        analytics,
+        metrics,
+        ingestion,
+        miners,
+        tasks,
+        keys,
+        sql,
+    ):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit,

@@ -23,12 +23,14 @@ __all__ = [
     "Delete",
     "Distinct",
     "Distribution",
+    "Evaluate",
     "EventIds",
     "Filters",
     "Ingest",
     "KeySuggestions",
     "Miner",
     "MinerId",
+    "Mistakes",
     "ModelNames",
     "NewApiKey",
     "NotBuilt",
@@ -159,6 +161,33 @@ class Distribution(_Body):
     dataset_id: _Name | None = None
 
 
+_Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Evaluate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A model against the ground truths of the datapoints that match. Boxes of at least
+    `min_confidence` that overlap by `iou_threshold` are taken to be the same; `count_missing`
+    counts datapoints without a prediction as wrong."""
+
+    model_name: _Name
+    datapoint_filters: Filters | None = None
+    dataset_id: _Name | None = None
+    task_type: _Name | None = None
+    iou_threshold: _Share | None = None
+    min_confidence: _Share | None = None
+    ignore_classes: Annotated[list[_Name], Meta(max_length=10_000)] | None = None
+    count_missing: bool | None = None
+
+
+class Mistakes(Evaluate):
+    """One cell of the confusion matrix; without `truth` or `predicted`, all mistakes of its row or
+    column. `(none)` is what is not there."""
+
+    truth: _Name | None = None
+    predicted: _Name | None = None
+    limit: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+
+
 class Ingest(_Body):
     """One of: `records`, committed when the answer comes; `url`, with the lines `offset` to
     `limit` of it, or `urls`, read in the background."""
@@ -234,6 +263,8 @@ BODIES: list[type[msgspec.Struct]] = [
     Distribution,
     Miner,
     MinerId,
+    Evaluate,
+    Mistakes,
     NewApiKey,
     Sql,
 ]
