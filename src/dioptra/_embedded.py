@@ -87,7 +87,8 @@ class EmbeddedLake:
 
     def select(self, table: str, chosen: Mapping[str, Any]) -> pa.Table:
         """Rows of a table as Arrow."""
-        rows: pa.Table = getattr(self.lake, table).select(**_arguments(chosen), form="arrow")
+        collection = getattr(self.lake, table)
+        rows: pa.Table = collection.select(**_arguments(chosen), **_seen(chosen), form="arrow")
         return rows
 
     def delete(self, table: str, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -143,3 +144,7 @@ def _arguments(chosen: Mapping[str, Any]) -> dict[str, Any]:
         "limit": chosen.get("limit"),
         "offset": chosen.get("offset") or 0,
     }
+
+
+def _seen(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    return {"dataset": chosen.get("datasetId"), "version": chosen.get("versionId")}

@@ -130,6 +130,14 @@ class Keys:
         """The organization that a secret belongs to, whichever it is; None for a wrong one."""
         return verify(self._store, secret)
 
+    def name_of(self, secret: str) -> str | None:
+        """What the key with this secret is called, or the first digits of its id; None without."""
+        found = _find(self._store, secret)
+        if found is None or found[1] != self._organization_id:
+            return None
+        named = [key["name"] for key in self.list() if key["id"] == found[0] and key["name"]]
+        return named[0] if named else f"key {found[0][:8]}"
+
     def _add(self, name: str, secret: str) -> str:
         generated = secret.startswith(_MARK)
         row = {

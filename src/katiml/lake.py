@@ -16,6 +16,7 @@ from katiml.store.store import Store
 from katiml.tasks import Tasks, finish_tasks
 
 if TYPE_CHECKING:
+    from katiml.datasets import Datasets
     from katiml.edge import Miner
     from katiml.evaluation import Comparison, Evaluation
     from katiml.keys import Keys
@@ -51,14 +52,14 @@ class Lake:
     def __init__(self, store: Store, organization_id: str = "default") -> None:
         self._store = store
         self.scope = Scope(store, organization_id)
-        self.datapoints = Collection(self.scope, "datapoints")
-        self.predictions = Collection(self.scope, "predictions")
-        self.groundtruths = Collection(self.scope, "groundtruths")
-        self.bboxes = Collection(self.scope, "bboxes")
-        self.lanes = Collection(self.scope, "lanes")
-        self.completions = Collection(self.scope, "completions")
-        self.tags = Collection(self.scope, "tags")
-        self.feature_vectors = Collection(self.scope, "feature_vectors")
+        self.datapoints = Collection(self.scope, "datapoints", self._seen)
+        self.predictions = Collection(self.scope, "predictions", self._seen)
+        self.groundtruths = Collection(self.scope, "groundtruths", self._seen)
+        self.bboxes = Collection(self.scope, "bboxes", self._seen)
+        self.lanes = Collection(self.scope, "lanes", self._seen)
+        self.completions = Collection(self.scope, "completions", self._seen)
+        self.tags = Collection(self.scope, "tags", self._seen)
+        self.feature_vectors = Collection(self.scope, "feature_vectors", self._seen)
         self.uploads = Uploads(self.scope)
         self.tasks = Tasks(self.scope)
 
@@ -85,6 +86,16 @@ class Lake:
     def organization_id(self) -> str:
         """Whose rows this lake shows."""
         return self.scope.organization_id
+
+    @property
+    def datasets(self) -> Datasets:
+        """The datasets of this organization: collections of datapoints with versions."""
+        from katiml.datasets import Datasets
+
+        return Datasets(self.scope)
+
+    def _seen(self, dataset: Any, version: Any) -> Scope:
+        return self.datasets.scope(dataset, version)
 
     @property
     def keys(self) -> Keys:

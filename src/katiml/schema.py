@@ -102,7 +102,7 @@ def _attachment(name: str, *columns: Column, parents: tuple[str, ...] = ("datapo
         *(Column(key, "UUID") for key in keys.values()),
         Column("created_at", "TIMESTAMPTZ"),
         *columns,
-        _SINCE,
+        *_HISTORY,
         parents=keys,
     )
 
@@ -113,8 +113,12 @@ def _removed(table: Table) -> Table:
     return Table(REMOVED + table.name, columns, counts=False)
 
 
-# The number of the change that wrote a row; 0 for rows that are older than history.
-_SINCE = Column("since", "BIGINT", hidden=True)
+_HISTORY = (
+    # The number of the change that wrote a row; 0 for rows that are older than history.
+    Column("since", "BIGINT", hidden=True),
+    # Of a row that was restored: the changes that wrote it before, the first one first.
+    Column("origins", "BIGINT[]", hidden=True),
+)
 # What the name of a twin begins with: `removed_tags`.
 REMOVED = "removed_"
 
@@ -157,7 +161,7 @@ TABLES: dict[str, Table] = {
             Column("gps_coordinates", "JSON"),
             Column("row", "BIGINT", hidden=True),
             Column("updated_at", "TIMESTAMPTZ", hidden=True),
-            _SINCE,
+            *_HISTORY,
         ),
         _attachment("tags", Column("name", "VARCHAR"), Column("value", "VARCHAR")),
         _attachment(
@@ -270,9 +274,6 @@ TABLES: dict[str, Table] = {
             Column("change", "BIGINT"),
             counts=False,
         ),
-        # Tables of datasets follow here: columns `id` and `organization_id` first, and no `since`,
-        # since their rows are never rewritten. A lake of an older schema gets every table of this
-        # file that it lacks (store/migrations.py).
         _table(
             "tasks",
             Column("id", "UUID"),
@@ -334,6 +335,86 @@ TABLES: dict[str, Table] = {
             Column("score", "DOUBLE"),
             Column("reasons", "JSON"),
             parents={"miners": "miner"},
+            counts=False,
+        ),
+        # Datasets: see katiml.datasets. A lake of an older schema gets every table of this file
+        # that it lacks (store/migrations.py).
+        _table(
+            "datasets",
+            Column("id", "UUID"),
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            Column("created_by", "VARCHAR"),
+            Column("name", "VARCHAR"),
+            # The version that the uncommitted members are compared with; NULL before the first.
+            Column("head", "UUID"),
+            # The set of the members as they are now, committed or not.
+            Column("members", "VARCHAR"),
+            # The id under which the uncommitted version is asked for.
+            Column("draft", "UUID"),
+            # Grows by one with every edit.
+            Column("revision", "BIGINT"),
+            Column("deleted", "BOOLEAN"),
+        ),
+        _table(
+            "dataset_versions",
+            Column("id", "UUID"),
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            Column("dataset", "UUID"),
+            # The revision of the dataset that its commit made: parents have lower ones.
+            Column("revision", "BIGINT"),
+            Column("parents", "UUID[]"),
+            Column("message", "VARCHAR"),
+            Column("author", "VARCHAR"),
+            Column("members", "VARCHAR"),
+            Column("size", "BIGINT"),
+            # Against the first parent.
+            Column("added", "BIGINT"),
+            Column("removed", "BIGINT"),
+            # Which changes of the lake it shows.
+            Column("moment", "BLOB"),
+            # Its commit was undone.
+            Column("withdrawn", "BOOLEAN"),
+            parents={"datasets": "dataset"},
+        ),
+        _table(
+            "dataset_version_tags",
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            Column("dataset", "UUID"),
+            Column("name", "VARCHAR"),
+            Column("version", "UUID"),
+            parents={"datasets": "dataset"},
+        ),
+        _table(
+            "dataset_edits",
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            Column("dataset", "UUID"),
+            # The dataset's revision after the edit.
+            Column("revision", "BIGINT"),
+            # The number of the change of the lake that it is.
+            Column("change", "BIGINT"),
+            Column("kind", "VARCHAR"),
+            Column("author", "VARCHAR"),
+            Column("before", "JSON"),
+            Column("after", "JSON"),
+            parents={"datasets": "dataset"},
+            counts=False,
+        ),
+        _table(
+            "member_sets",
+            Column("hash", "VARCHAR"),
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            # The set stored whole under which this one is found; its own hash where it is whole.
+            Column("root", "VARCHAR"),
+            # The set that `data` is the difference to; NULL where it is whole.
+            Column("parent", "VARCHAR"),
+            # How many differences lie between the root and this one.
+            Column("position", "BIGINT"),
+            Column("data", "BLOB"),
             counts=False,
         ),
     )

@@ -270,13 +270,6 @@ def test_broken_json(api: Api, content: bytes) -> None:
     assert "JSON" in response.json()["error"]["message"]
 
 
-def test_dataset_id__not_built_yet(api: Api) -> None:
-    for path in ("datapoints/select", "datapoints/count", "tags/select-distinct-names"):
-        response = api.post(f"/api/{path}", {"datasetId": "x"})
-        assert response.status_code == 501
-        assert "datasets" in response.json()["error"]["message"]
-
-
 def test_organizations_are_apart(dogs: Api) -> None:
     stranger = dogs.stranger
     mine = dogs.rows("/api/datapoints/select")[0]["id"]

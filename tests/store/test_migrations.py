@@ -103,7 +103,9 @@ def _before_history() -> dict[str, schema.Table]:
     tables = {}
     for name in (*schema.RECORD_TABLES, "uploads", "rejected_records"):
         own = schema.TABLES[name]
-        columns = {key: value for key, value in own.columns.items() if key != "since"}
+        columns = dict(own.columns)
+        for key in ("since", "origins"):
+            columns.pop(key, None)
         tables[name] = schema.Table(name, columns, own.parents)
     return tables
 

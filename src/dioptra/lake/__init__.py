@@ -1,3 +1,3 @@
-"""Records in, queries out: `dioptra.lake.utils`."""
+"""Records in, queries out: `dioptra.lake.utils`; and `dioptra.lake.datasets`."""
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
@@ -31,6 +31,10 @@ class Collection:
     `filters` are what `katiml.query.filters` describes: `{"left", "op", "right"}`, a list of them
     (all must hold), or groups. A wrong one raises InvalidFilter.
 
+    `dataset` (a `Dataset`, its name or id) narrows any call to the rows of its members, as they
+    are now; `version` (a `Version`, its id, or with `dataset` whatever names it there) to those of
+    a version, as they were at its commit. Calling a collection is the same as `select`.
+
     >>> import tempfile
     >>> from katiml.store import Scope, open_store
     >>> with tempfile.TemporaryDirectory() as folder, open_store(folder) as store:
@@ -38,13 +42,16 @@ class Collection:
     0
     """
 
-    def __init__(self, scope: Scope, table: str) -> None:
+    def __init__(
+        self, scope: Scope, table: str, seen: Callable[[Any, Any], Scope] | None = None
+    ) -> None:
         if table not in RECORD_TABLES:
             raise InvalidInput(
                 f"{shown(table)} is not a table of records",
                 hint=f"tables are: {', '.join(RECORD_TABLES)}",
             )
         self._scope = scope
+        self._seen = seen
         self.table = table
 
     def __repr__(self) -> str:
@@ -61,6 +68,8 @@ class Collection:
         offset: int | None = 0,
         *,
         after: str | None = None,
+        dataset: Any = None,
+        version: Any = None,
         form: Literal["pandas"] = "pandas",
     ) -> pd.DataFrame: ...
 
@@ -75,6 +84,8 @@ class Collection:
         offset: int | None = 0,
         *,
         after: str | None = None,
+        dataset: Any = None,
+        version: Any = None,
         form: Literal["arrow"],
     ) -> pa.Table: ...
 
@@ -89,6 +100,8 @@ class Collection:
         offset: int | None = 0,
         *,
         after: str | None = None,
+        dataset: Any = None,
+        version: Any = None,
         form: Literal["batches"],
     ) -> pa.RecordBatchReader: ...
 
@@ -102,6 +115,8 @@ class Collection:
         offset: int | None = 0,
         *,
         after: str | None = None,
+        dataset: Any = None,
+        version: Any = None,
         form: Form = "pandas",
     ) -> Any:
         """The rows that pass `filters`, with the columns `fields` ask for (`*` and `table.*` too).
@@ -116,10 +131,11 @@ class Collection:
             raise InvalidInput(
                 f"form is {shown(form)}", hint="forms are: 'pandas', 'arrow' and 'batches'"
             )
-        selection = select(
-            self._scope, self.table, filters, fields, order_by, desc, limit, offset, after
-        )
+        scope = self._seen_by(dataset, version)
+        selection = select(scope, self.table, filters, fields, order_by, desc, limit, offset, after)
         return getattr(selection, form)()
+
+    __call__ = select
 
     def select_json(
         self,
@@ -131,21 +147,32 @@ class Collection:
         offset: int | None = 0,
         *,
         after: str | None = None,
+        dataset: Any = None,
+        version: Any = None,
     ) -> Iterator[bytes]:
         """The same rows as the pieces of one JSON array, in bounded memory."""
+        scope = self._seen_by(dataset, version)
         return select(
-            self._scope, self.table, filters, fields, order_by, desc, limit, offset, after
+            scope, self.table, filters, fields, order_by, desc, limit, offset, after
         ).json()
 
-    def count(self, filters: Any = None) -> int:
+    def count(self, filters: Any = None, *, dataset: Any = None, version: Any = None) -> int:
         """How many rows pass `filters`."""
-        return count(self._scope, self.table, filters)
+        return count(self._seen_by(dataset, version), self.table, filters)
 
     def distinct(
-        self, field: str, filters: Any = None, limit: int | None = None, offset: int | None = 0
+        self,
+        field: str,
+        filters: Any = None,
+        limit: int | None = None,
+        offset: int | None = 0,
+        *,
+        dataset: Any = None,
+        version: Any = None,
     ) -> list[Any]:
         """The different values of `field`, sorted, in the rows that pass `filters`."""
-        return distinct(self._scope, self.table, field, filters, limit, offset)
+        scope = self._seen_by(dataset, version)
+        return distinct(scope, self.table, field, filters, limit, offset)
 
     def distribution(
         self,
@@ -155,6 +182,8 @@ class Collection:
         model_name: str | None = None,
         task_type: str | None = None,
         bins: int = 10,
+        dataset: Any = None,
+        version: Any = None,
     ) -> pd.DataFrame:
         """How the values of `field` are spread over the rows that pass `filters`.
 
@@ -163,7 +192,7 @@ class Collection:
         `predictions` for their classes; without it a table's own classes.
         """
         return distribution(
-            self._scope,
+            self._seen_by(dataset, version),
             self.table,
             field,
             filters,
@@ -181,10 +210,23 @@ class Collection:
         limit: int | None = None,
         offset: int | None = 0,
         all: bool = False,
+        dataset: Any = None,
     ) -> dict[str, int]:
         """Delete the rows that a select with these arguments gives, and all that hangs on them.
 
         Returns how many rows went from each table. Without filters and limit everything would
-        go: that wants `all=True`.
+        go: that wants `all=True`. With `dataset` only what belongs to its members goes, from the
+        lake and not just from the dataset.
         """
-        return delete(self._scope, self.table, filters, order_by, desc, limit, offset, all=all)
+        scope = self._seen_by(dataset, None)
+        return delete(scope, self.table, filters, order_by, desc, limit, offset, all=all)
+
+    def _seen_by(self, dataset: Any, version: Any) -> Scope:
+        if dataset is None and version is None:
+            return self._scope
+        if self._seen is None:
+            raise InvalidInput(
+                "these rows are those of a dataset or a version already",
+                hint="ask the lake's own collections: lake.datapoints.select(..., dataset=…)",
+            )
+        return self._seen(dataset, version)

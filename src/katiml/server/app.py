@@ -14,6 +14,7 @@ from katiml.server.bodies import BODIES
 from katiml.server.limits import MEGABYTE, BodyLimit, RateLimit
 from katiml.server.routes import (
     analytics,
+    datasets,
     ingestion,
     keys,
     metrics,
@@ -69,6 +70,7 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     for part in (
         system,
         tables,
+        datasets,
         suggestions,
         analytics,
         metrics,

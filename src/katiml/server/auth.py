@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 
-from katiml.errors import Unauthorized
+from katiml.datasets.state import is_id
+from katiml.errors import NotFound, Unauthorized
 from katiml.keys import STRONG_LENGTH
 
 if TYPE_CHECKING:
     from katiml.lake import Lake
+    from katiml.store import Scope
 
-__all__ = ["CallerLake", "caller_lake"]
+__all__ = ["Author", "CallerLake", "author", "caller_lake", "seen"]
 
 _HINT = (
     "send the header x-api-key: <your key>; `katiml keys create` makes one,"
@@ -50,3 +52,22 @@ def caller_lake(request: Request, key: Annotated[str | None, Security(_header)] 
 
 
 CallerLake = Annotated["Lake", Depends(caller_lake)]
+
+
+def author(request: Request, lake: CallerLake) -> str | None:
+    """Who an edit is by, unless its body says so: the name of the key, or the start of its id."""
+    key = request.headers.get("x-api-key", "")
+    return lake.keys.name_of(key)
+
+
+Author = Annotated[str | None, Depends(author)]
+
+
+def seen(lake: Lake, wanted: Any) -> Scope:
+    """What a request reads: the whole lake, or what its `datasetId` and `versionId` name."""
+    for name in (wanted.dataset_id, wanted.version_id):
+        if name is not None and not is_id(name):
+            raise NotFound(
+                f"no dataset or version {name[:100]!r}", hint="both are named by their whole ids"
+            )
+    return lake.datasets.scope(wanted.dataset_id, wanted.version_id)

@@ -18,9 +18,13 @@ from katiml.errors import InvalidInput, KatiMLError
 
 __all__ = [
     "BODIES",
+    "Checkout",
+    "Commit",
     "Count",
     "DatapointIds",
+    "DatasetName",
     "Delete",
+    "DiffOf",
     "Distinct",
     "Distribution",
     "Evaluate",
@@ -28,19 +32,22 @@ __all__ = [
     "Filters",
     "Ingest",
     "KeySuggestions",
+    "Members",
+    "MergeOf",
     "Miner",
     "MinerId",
     "Mistakes",
     "ModelNames",
     "NewApiKey",
     "NotBuilt",
+    "Restore",
     "Select",
     "Sql",
     "ValueSuggestions",
     "VectorIds",
+    "VersionTag",
     "body",
     "of_datapoints",
-    "refuse_dataset",
     "schema_of",
     "wrong_body",
 ]
@@ -74,13 +81,20 @@ class _Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=
     pass
 
 
-class _Page(_Body):
+class _Seen(_Body):
+    """`datasetId` narrows to the members of a dataset, as they are now; `versionId` to those of a
+    version, as they were."""
+
+    dataset_id: _Name | None = None
+    version_id: _Name | None = None
+
+
+class _Page(_Seen):
     filters: Filters | None = None
     order_by: _Name | None = None
     desc: bool | None = None
     limit: _Limit | None = None
     offset: _Limit | None = None
-    dataset_id: _Name | None = None
 
 
 class Select(_Page):
@@ -99,11 +113,10 @@ class Delete(_Page):
     all: bool | None = None
 
 
-class Count(_Body):
+class Count(_Seen):
     """How many rows match."""
 
     filters: Filters | None = None
-    dataset_id: _Name | None = None
 
 
 class VectorIds(_Page):
@@ -119,17 +132,85 @@ class EventIds(_Body):
     event_uuids: _Ids
 
 
+class DatasetName(_Body):
+    """A new dataset, or with `getOrCreate` the oldest one of that name; with `uuid` another name
+    for that one."""
+
+    display_name: _Name
+    uuid: _Name | None = None
+    get_or_create: bool | None = None
+
+
+class _Edit(_Body):
+    """`revision` is the one last seen: where the dataset has another now, 409."""
+
+    author: _Name | None = None
+    revision: _Limit | None = None
+
+
+class Members(_Edit):
+    """One of: ids, filters of datapoints, or `all`."""
+
+    datapoint_ids: _Ids | None = None
+    filters: Filters | None = None
+    all: bool | None = None
+
+
+class Commit(_Edit, kw_only=True):
+    """`allowEmpty` false refuses a commit without changes."""
+
+    message: _Text
+    allow_empty: bool | None = None
+
+
+class Checkout(_Edit):
+    """`force` false refuses where there are uncommitted changes."""
+
+    force: bool | None = None
+
+
+class Restore(_Edit):
+    """A draft by its number, by default the latest."""
+
+    draft: _Limit | None = None
+    force: bool | None = None
+
+
+class MergeOf(_Edit, kw_only=True):
+    """Versions by id, tag or HEAD; `ours` is by default the head."""
+
+    theirs: _Name
+    ours: _Name | None = None
+    message: _Text | None = None
+
+
+class VersionTag(_Body):
+    """A name for a version, by default for the head; `force` moves a name that is taken."""
+
+    name: _Name
+    version: _Name | None = None
+    force: bool | None = None
+
+
+class DiffOf(_Body):
+    """Ids of versions, of one dataset or two; the id of an uncommitted version serves too."""
+
+    before: _Name
+    after: _Name
+    ids: bool | None = None
+    distributions: bool | None = None
+
+
 class DatapointIds(_Body):
     """Attachments of these datapoints."""
 
     datapoint_ids: _Ids
 
 
-class Distinct(_Body):
+class Distinct(_Seen):
     """Distinct values among the attachments of the datapoints that match."""
 
     datapoint_filters: Filters | None = None
-    dataset_id: _Name | None = None
     limit: _Limit | None = None
     offset: _Limit | None = None
 
@@ -140,25 +221,24 @@ class ModelNames(Distinct):
     filters: Filters | None = None
 
 
-class KeySuggestions(_Body):
+class KeySuggestions(_Seen):
     """Fields that begin like `key`."""
 
     key: _Name = ""
 
 
-class ValueSuggestions(_Body):
+class ValueSuggestions(_Seen, kw_only=True):
     """Values of the field `key` that begin like `value`."""
 
     key: _Name
     value: _Text | int | float | bool | None = None
 
 
-class Distribution(_Body):
+class Distribution(_Seen):
     """Datapoints by class, tag or interval of a metric."""
 
     filters: Filters | None = None
     model_name: _Name | None = None
-    dataset_id: _Name | None = None
 
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
@@ -172,6 +252,7 @@ class Evaluate(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     model_name: _Name
     datapoint_filters: Filters | None = None
     dataset_id: _Name | None = None
+    version_id: _Name | None = None
     task_type: _Name | None = None
     iou_threshold: _Share | None = None
     min_confidence: _Share | None = None
@@ -267,6 +348,14 @@ BODIES: list[type[msgspec.Struct]] = [
     Mistakes,
     NewApiKey,
     Sql,
+    DatasetName,
+    Members,
+    Commit,
+    Checkout,
+    Restore,
+    MergeOf,
+    VersionTag,
+    DiffOf,
 ]
 
 
@@ -320,12 +409,3 @@ def wrong_body(message: str, hint: str) -> InvalidInput:
     error = InvalidInput(message, hint=hint)
     error.status = 422
     return error
-
-
-def refuse_dataset(dataset_id: str | None) -> None:
-    """Datasets come later. Raises NotBuilt where a request names one."""
-    if dataset_id is not None:
-        raise NotBuilt(
-            "datasets are not built yet, so datasetId cannot be used",
-            hint="leave datasetId out to look at the whole lake",
-        )

@@ -14,8 +14,9 @@ MIGRATIONS: list[tuple[int, list[str]]] = [
     (
         2,
         [
-            f"ALTER TABLE lake.{name} ADD COLUMN since BIGINT DEFAULT 0"
+            f"ALTER TABLE lake.{name} ADD COLUMN {column}"
             for name in schema.RECORD_TABLES
+            for column in ("since BIGINT DEFAULT 0", "origins BIGINT[]")
         ],
     ),
 ]

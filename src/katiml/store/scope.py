@@ -18,7 +18,8 @@ import pyarrow as pa
 from katiml.errors import InvalidInput
 from katiml.schema import RECORD_TABLES, REMOVED, TABLES
 from katiml.store.ids import uuid7_strings
-from katiml.store.views import EVERYTHING, View, bind, subquery
+from katiml.store.small import values_of
+from katiml.store.views import EVERYTHING, View, bind, of_predictions, subquery
 
 if TYPE_CHECKING:
     from katiml.store.store import Store, Transaction
@@ -29,6 +30,7 @@ T = TypeVar("T")
 _ORGANIZATION = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _MARK = re.compile(r"\{\{|\}\}|\{(\w*)\}|[{}]")
 _UNSCOPED = re.compile(r"\blake\s*\.", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -183,6 +185,8 @@ class ScopedTransaction(_Reader):
         # What became of rows: {table: {"added": 3}}.
         self._counts: dict[str, dict[str, int]] = {}
         self._appended: set[str] = set()
+        # Small tables that statements bring along, as what stands in their WITH.
+        self._small: dict[str, tuple[str, dict[str, Any]]] = {}
         self._note: dict[str, Any] = {"kind": "change"}
         self._summary: dict[str, Any] = {}
         # Whether the number must not serve another transaction.
@@ -216,13 +220,24 @@ class ScopedTransaction(_Reader):
         self._note = {"kind": kind, "author": author, "upload": upload, "undoes": undoes}
         self._summary = dict(summary)
 
-    def query(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.Table:
-        """Run one reading statement; it sees what this transaction changed."""
-        return self._transaction.query(*self.statement(sql, parameters))
+    def query(
+        self, sql: str, parameters: Mapping[str, Any] = _NOTHING, view: View | None = None
+    ) -> pa.Table:
+        """Run one reading statement, through another view where one is given.
+
+        It sees what this transaction changed.
+        """
+        reader = self if view is None else _Reader(self.organization_id, view)
+        return self._transaction.query(*self._with_small(*reader.statement(sql, parameters)))
 
     def stage(self, name: str, table: pa.Table) -> None:
         """Make `table` readable as `name` in this transaction's statements."""
-        self._transaction.stage(name, table)
+        small = values_of(name, table)
+        if small is None:
+            self._small.pop(name, None)
+            self._transaction.stage(name, table)
+        else:
+            self._small[name] = small
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Insert rows by column name; absent columns are NULL.
@@ -234,11 +249,13 @@ class ScopedTransaction(_Reader):
         own: dict[str, Any] = {"organization_id": pa.scalar(self.organization_id)}
         if table in RECORD_TABLES:
             own["since"] = pa.scalar(self._change, pa.int64())
+            own["origins"] = None
         if "created_at" in columns and "created_at" not in rows.column_names:
             own["created_at"] = self._transaction.started_at
         rows = rows.drop_columns([name for name in own if name in rows.column_names])
         for name, value in own.items():
-            rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+            if value is not None:
+                rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
         self._transaction.append(table, rows)
         self._appended.add(table)
         self._count(table, "added", rows.num_rows)
@@ -250,7 +267,7 @@ class ScopedTransaction(_Reader):
         """
         columns = ", ".join(f'"{column.name}"' for column in TABLES[_table(table)].stored)
         condition, values = self._where(table, where, parameters)
-        moved = self._transaction.execute(
+        moved = self._execute(
             f"INSERT INTO lake.{REMOVED}{table} ({columns}, until) "
             f"SELECT {columns}, $this_change FROM lake.{table} "
             f"WHERE {condition} AND since <> $this_change",
@@ -263,8 +280,31 @@ class ScopedTransaction(_Reader):
     def delete(self, table: str, where: str, parameters: Mapping[str, Any] = _NOTHING) -> int:
         """Delete the rows for which `where` holds, for good; returns how many."""
         condition, values = self._where(_table(table), where, parameters)
-        count = self._transaction.execute(f"DELETE FROM lake.{table} WHERE {condition}", values)
+        count = self._execute(f"DELETE FROM lake.{table} WHERE {condition}", values)
         self._count(table, "removed", count)
+        return count
+
+    def restore(self, table: str, where: str, parameters: Mapping[str, Any] = _NOTHING) -> int:
+        """Put rows of the twin of `table` for which `where` holds back; returns how many.
+
+        They are new rows of this change with everything they had. The twin keeps its rows, which
+        views of the past show; but not of predictions, of which views show those of now.
+        """
+        own = [column.name for column in TABLES[_table(table)].stored]
+        columns = ", ".join(f'"{name}"' for name in own)
+        values = columns.replace('"since"', "$this_change").replace(
+            '"origins"', "list_append(coalesce(origins, []), since)"
+        )
+        condition, bound = self._where(f"{REMOVED}{table}", where, parameters)
+        count = self._execute(
+            f"INSERT INTO lake.{table} ({columns}) "
+            f"SELECT {values} FROM lake.{REMOVED}{table} WHERE {condition}",
+            {**bound, "this_change": self._change},
+        )
+        predicted = of_predictions(table)
+        if count and predicted is not None:
+            self.delete(f"{REMOVED}{table}", f"({where}) AND {predicted}", parameters)
+        self._count(table, "added", count)
         return count
 
     def update(
@@ -279,7 +319,7 @@ class ScopedTransaction(_Reader):
         History does not keep what was there before: of records, remove and append rows instead.
         """
         condition, values = self._where(_table(table), where, parameters)
-        count = self._transaction.execute(
+        count = self._execute(
             f"UPDATE lake.{table} SET {self.statement(assignments)[0]} WHERE {condition}", values
         )
         if table not in RECORD_TABLES:
@@ -304,6 +344,21 @@ class ScopedTransaction(_Reader):
             "undoes": pa.array([self._note.get("undoes")], pa.list_(pa.int64())),
         }
         self.append("changes", pa.table(row))
+
+    def _execute(self, sql: str, parameters: Mapping[str, Any]) -> int:
+        return self._transaction.execute(*self._with_small(sql, parameters))
+
+    def _with_small(self, sql: str, parameters: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """The statement with the small tables that it reads before it."""
+        words = set(_WORD.findall(sql))
+        used = [small for name, small in self._small.items() if name in words]
+        if not used:
+            return sql, parameters
+        tables = ", ".join(text for text, _ in used)
+        own = [*parameters.items(), *(item for _, values in used for item in values.items())]
+        if sql.startswith("WITH "):
+            return f"WITH {tables}, {sql.removeprefix('WITH ')}", dict(own)
+        return f"WITH {tables} {sql}", dict(own)
 
     def _where(
         self, table: str, where: str, parameters: Mapping[str, Any]

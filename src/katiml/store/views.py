@@ -27,7 +27,17 @@ from katiml.schema import RECORD_TABLES, REMOVED, TABLES
 if TYPE_CHECKING:
     from katiml.store.scope import Scope, ScopedTransaction
 
-__all__ = ["EVERYTHING", "Moment", "View", "bind", "bitmap_of", "inside", "subquery"]
+__all__ = [
+    "EVERYTHING",
+    "Deleted",
+    "Moment",
+    "View",
+    "bind",
+    "bitmap_of",
+    "inside",
+    "of_predictions",
+    "subquery",
+]
 
 # Up to this many ranges, comparing with each is faster than looking a bit up.
 _MAX_RANGES = 16
@@ -230,6 +240,39 @@ class View:
         return {}
 
 
+@dataclass(frozen=True, eq=False)
+class Deleted(View):
+    """Datapoints that were deleted and did not come back, with what was deleted with them.
+
+    >>> Deleted().subquery("uploads")
+    '(SELECT * FROM lake.uploads WHERE organization_id = $organization_id)'
+    """
+
+    @property
+    def is_everything(self) -> bool:
+        """Never: this is what is not there."""
+        return False
+
+    def subquery(self, table: str) -> str:
+        """What `{table}` in a template stands for."""
+        if table not in RECORD_TABLES:
+            return subquery(table)
+        # A datapoint may have gone more than once; numbers of changes have no order.
+        last = (
+            f"SELECT gone.id, gone.until FROM lake.{REMOVED}datapoints AS gone "
+            "LEFT JOIN lake.changes ON changes.organization_id = $organization_id "
+            "AND changes.number = gone.until WHERE gone.organization_id = $organization_id "
+            f"AND gone.id NOT IN (SELECT id FROM lake.datapoints WHERE {_ORGANIZATION}) "
+            "QUALIFY row_number() OVER (PARTITION BY gone.id "
+            "ORDER BY changes.created_at DESC, changes.number DESC) = 1"
+        )
+        key = "id" if table == "datapoints" else "datapoint"
+        return (
+            f"(SELECT *{_computed(table)} FROM lake.{REMOVED}{table} WHERE {_ORGANIZATION} "
+            f"AND ({key}, until) IN (SELECT (id, until) FROM ({last})))"
+        )
+
+
 EVERYTHING = View()
 
 
@@ -237,11 +280,7 @@ def subquery(table: str, view: View = EVERYTHING) -> str:
     """The rows of `table` that belong to $organization_id and are in the view, as a subquery."""
     if table not in TABLES:
         raise ValueError(f"{{{table}}} in SQL is not a table of the lake")
-    computed = "".join(
-        f', {column.computed} AS "{column.name}"'
-        for column in TABLES[table].columns.values()
-        if column.computed
-    )
+    computed = _computed(table)
     if view.moment is None or table not in RECORD_TABLES:
         where = f"{_ORGANIZATION}{view.where(table)}"
         return f"(SELECT *{computed} FROM lake.{table} WHERE {where})"
@@ -255,23 +294,40 @@ def subquery(table: str, view: View = EVERYTHING) -> str:
     )
 
 
+def _computed(table: str) -> str:
+    return "".join(
+        f', {column.computed} AS "{column.name}"'
+        for column in TABLES[table].columns.values()
+        if column.computed
+    )
+
+
 def _at(table: str, view: View) -> tuple[str, str]:
     """Conditions on the current and on the removed rows of `table` that a moment shows."""
     since, until = view._since[0], view._until[0]
-    # Predictions, and what belongs to one, go by another rule (see above).
     with_datapoint = (
         f"NOT {until} AND (datapoint, until) IN "
         f"(SELECT (id, until) FROM lake.{REMOVED}datapoints WHERE {_ORGANIZATION})"
     )
-    if table in ("predictions", "feature_vectors"):
-        return "", f" AND {with_datapoint}"
     past = f"{since} AND NOT {until}"
-    if "predictions" not in TABLES[table].parents:
+    predicted = of_predictions(table)
+    if predicted is None:
         return f" AND {since}", f" AND {past}"
     return (
-        f" AND (prediction IS NOT NULL OR {since})",
-        f" AND CASE WHEN prediction IS NULL THEN {past} ELSE {with_datapoint} END",
+        f" AND ({predicted} OR {since})",
+        f" AND CASE WHEN {predicted} THEN {with_datapoint} ELSE {past} END",
     )
+
+
+def of_predictions(table: str) -> str | None:
+    """SQL that is true for rows that are or belong to predictions; None where none can be.
+
+    >>> of_predictions("tags"), of_predictions("bboxes"), of_predictions("predictions")
+    (None, 'prediction IS NOT NULL', 'TRUE')
+    """
+    if table in ("predictions", "feature_vectors"):
+        return "TRUE"
+    return "prediction IS NOT NULL" if "predictions" in TABLES[table].parents else None
 
 
 def bind(sql: str, parameters: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from katiml.query.distribution import histogram
 from katiml.server.answers import json_response
-from katiml.server.auth import CallerLake
-from katiml.server.bodies import Distribution, NotBuilt, body, refuse_dataset, schema_of
+from katiml.server.auth import CallerLake, seen
+from katiml.server.bodies import Distribution, NotBuilt, body, schema_of
 
 __all__ = ["router"]
 
@@ -25,11 +25,10 @@ router = APIRouter(prefix="/api/analytics", tags=["analytics"])
 def distribution(
     lake: CallerLake, field: str, wanted: Annotated[Any, Depends(body(Distribution))]
 ) -> Response:
-    refuse_dataset(wanted.dataset_id)
     if field == "mislabeling":
         raise NotBuilt(
             "the mislabeling distribution is not built yet",
             hint="groundtruths, predictions, tag/NAME and metrics are",
         )
-    found = histogram(lake.scope, field, wanted.filters, model_name=wanted.model_name)
+    found = histogram(seen(lake, wanted), field, wanted.filters, model_name=wanted.model_name)
     return json_response(found)

@@ -10,8 +10,8 @@ from starlette.responses import Response
 from katiml.errors import InvalidInput
 from katiml.evaluation import Evaluation, evaluate
 from katiml.server.answers import json_response
-from katiml.server.auth import CallerLake
-from katiml.server.bodies import Evaluate, Mistakes, body, refuse_dataset, schema_of
+from katiml.server.auth import CallerLake, seen
+from katiml.server.bodies import Evaluate, Mistakes, body, schema_of
 
 if TYPE_CHECKING:
     from katiml.lake import Lake
@@ -32,9 +32,8 @@ _METRICS = {
 
 
 def _evaluated(lake: Lake, wanted: Evaluate) -> Evaluation:
-    refuse_dataset(wanted.dataset_id)
     return evaluate(
-        lake.scope,
+        seen(lake, wanted),
         wanted.model_name,
         wanted.datapoint_filters,
         task_type=wanted.task_type,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from katiml.query.suggest import suggest_fields, suggest_values
 from katiml.server.answers import json_response
-from katiml.server.auth import CallerLake
+from katiml.server.auth import CallerLake, seen
 from katiml.server.bodies import KeySuggestions, ValueSuggestions, body, schema_of
 
 __all__ = ["router"]
@@ -23,7 +23,7 @@ router = APIRouter(prefix="/api/suggestions", tags=["suggestions"])
     openapi_extra=schema_of(KeySuggestions),
 )
 def keys(lake: CallerLake, wanted: Annotated[Any, Depends(body(KeySuggestions))]) -> Response:
-    return json_response(suggest_fields(lake.scope, wanted.key))
+    return json_response(suggest_fields(seen(lake, wanted), wanted.key))
 
 
 @router.post(
@@ -32,4 +32,4 @@ def keys(lake: CallerLake, wanted: Annotated[Any, Depends(body(KeySuggestions))]
     openapi_extra=schema_of(ValueSuggestions),
 )
 def values(lake: CallerLake, wanted: Annotated[Any, Depends(body(ValueSuggestions))]) -> Response:
-    return json_response(suggest_values(lake.scope, wanted.key, wanted.value))
+    return json_response(suggest_values(seen(lake, wanted), wanted.key, wanted.value))

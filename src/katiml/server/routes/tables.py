@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from katiml.errors import InvalidInput, NotFound
 from katiml.query.aggregate import embedding_names, metric_names, model_names, tag_names
+from katiml.query.collection import Collection
 from katiml.query.delete import delete as delete_counting
 from katiml.query.delete import delete_rows
 from katiml.schema import RECORD_TABLES, TABLES
 from katiml.server.answers import ARROW, json_response, rows_response
-from katiml.server.auth import CallerLake
+from katiml.server.auth import CallerLake, seen
 from katiml.server.bodies import (
     Count,
     DatapointIds,
@@ -28,13 +29,10 @@ from katiml.server.bodies import (
     VectorIds,
     body,
     of_datapoints,
-    refuse_dataset,
     schema_of,
 )
 
 if TYPE_CHECKING:
-    from katiml.lake import Lake
-    from katiml.query import Collection
     from katiml.store import Scope
 
 __all__ = ["router"]
@@ -54,13 +52,7 @@ _ROWS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _collection(lake: Lake, table: str) -> Collection:
-    found: Collection = getattr(lake, table)
-    return found
-
-
 def _chosen(wanted: Any) -> dict[str, Any]:
-    refuse_dataset(wanted.dataset_id)
     return {
         "filters": wanted.filters,
         "order_by": wanted.order_by,
@@ -70,8 +62,8 @@ def _chosen(wanted: Any) -> dict[str, Any]:
     }
 
 
-def _select(request: Request, lake: Lake, table: str, chosen: dict[str, Any]) -> Response:
-    rows = _collection(lake, table)
+def _select(request: Request, scope: Scope, table: str, chosen: dict[str, Any]) -> Response:
+    rows = Collection(scope, table)
     return rows_response(
         request,
         lambda: rows.select_json(**chosen),
@@ -95,7 +87,7 @@ def _add(table: str) -> None:
         request: Request, lake: CallerLake, wanted: Annotated[Any, Depends(body(Select))]
     ) -> Response:
         chosen = {**_chosen(wanted), "fields": wanted.select_columns, "after": wanted.after}
-        return _select(request, lake, table, chosen)
+        return _select(request, seen(lake, wanted), table, chosen)
 
     @router.post(
         f"/{table}/count",
@@ -105,8 +97,7 @@ def _add(table: str) -> None:
         openapi_extra=schema_of(Count),
     )
     def count(lake: CallerLake, wanted: Annotated[Any, Depends(body(Count))]) -> Response:
-        refuse_dataset(wanted.dataset_id)
-        return json_response(_collection(lake, table).count(wanted.filters))
+        return json_response(Collection(seen(lake, wanted), table).count(wanted.filters))
 
     @router.post(
         f"/{table}/delete",
@@ -116,12 +107,12 @@ def _add(table: str) -> None:
         openapi_extra=schema_of(Delete),
     )
     def delete(lake: CallerLake, wanted: Annotated[Any, Depends(body(Delete))]) -> Response:
-        chosen = _chosen(wanted)
+        chosen, scope = _chosen(wanted), seen(lake, wanted)
         usual = "rows" if table in _ANSWERING_ROWS else "counts"
         if (wanted.returning or usual) == "rows":
-            rows, _ = delete_rows(lake.scope, table, **chosen, all=True)
+            rows, _ = delete_rows(scope, table, **chosen, all=True)
             return Response(rows, media_type="application/json")
-        counts = delete_counting(lake.scope, table, **chosen, all=bool(wanted.all))
+        counts = delete_counting(scope, table, **chosen, all=bool(wanted.all))
         return json_response(counts)
 
 
@@ -131,7 +122,7 @@ for _table in RECORD_TABLES:
 
 @router.get("/datapoints", tags=["datapoints"], summary="All datapoints", responses=_ROWS)
 def all_datapoints(request: Request, lake: CallerLake) -> Response:
-    return _select(request, lake, "datapoints", {})
+    return _select(request, lake.scope, "datapoints", {})
 
 
 @router.get("/datapoints/{datapoint_id}", tags=["datapoints"], summary="One datapoint")
@@ -153,16 +144,17 @@ def one_datapoint(lake: CallerLake, datapoint_id: str) -> Response:
     openapi_extra=schema_of(VectorIds),
 )
 def vector_ids(lake: CallerLake, wanted: Annotated[Any, Depends(body(VectorIds))]) -> Response:
-    chosen = _chosen(wanted)
+    chosen, scope = _chosen(wanted), seen(lake, wanted)
     if chosen["limit"] is not None or chosen["offset"]:
-        found = lake.datapoints.select(**chosen, fields=["id"], form="arrow")["id"].to_pylist()
+        datapoints = Collection(scope, "datapoints")
+        found = datapoints.select(**chosen, fields=["id"], form="arrow")["id"].to_pylist()
         filters = [{"left": "datapoint", "op": "in", "right": found}]
     else:
         filters = of_datapoints(wanted.filters)
     for name, value in (("type", wanted.type), ("model_name", wanted.model_name)):
         if value is not None:
             filters.append({"left": name, "op": "=", "right": value})
-    rows = lake.feature_vectors.select(filters, fields=["id"], form="arrow")
+    rows = Collection(scope, "feature_vectors").select(filters, fields=["id"], form="arrow")
     return json_response(rows["id"].to_pylist())
 
 
@@ -177,7 +169,7 @@ def from_events(
     request: Request, lake: CallerLake, wanted: Annotated[Any, Depends(body(EventIds))]
 ) -> Response:
     filters = [{"left": "request_id", "op": "in", "right": wanted.event_uuids}]
-    return _select(request, lake, "datapoints", {"filters": filters})
+    return _select(request, lake.scope, "datapoints", {"filters": filters})
 
 
 def _add_get(table: str) -> None:
@@ -200,7 +192,7 @@ def _add_get(table: str) -> None:
         request: Request, lake: CallerLake, wanted: Annotated[Any, Depends(body(DatapointIds))]
     ) -> Response:
         filters = [{"left": "datapoint", "op": "in", "right": wanted.datapoint_ids}]
-        return _select(request, lake, table, {"filters": filters, "fields": scalars})
+        return _select(request, lake.scope, table, {"filters": filters, "fields": scalars})
 
 
 for _table in ("predictions", "groundtruths"):
@@ -216,9 +208,8 @@ for _table in ("predictions", "groundtruths"):
 def distinct_models(
     lake: CallerLake, wanted: Annotated[Any, Depends(body(ModelNames))]
 ) -> Response:
-    refuse_dataset(wanted.dataset_id)
     names = model_names(
-        lake.scope, wanted.datapoint_filters, wanted.filters, wanted.limit, wanted.offset
+        seen(lake, wanted), wanted.datapoint_filters, wanted.filters, wanted.limit, wanted.offset
     )
     return json_response(names)
 
@@ -232,8 +223,8 @@ def _add_names(path: str, names_of: Callable[..., list[str]], summary: str) -> N
         openapi_extra=schema_of(Distinct),
     )
     def distinct(lake: CallerLake, wanted: Annotated[Any, Depends(body(Distinct))]) -> Response:
-        refuse_dataset(wanted.dataset_id)
-        names = names_of(lake.scope, wanted.datapoint_filters, wanted.limit, wanted.offset)
+        scope = seen(lake, wanted)
+        names = names_of(scope, wanted.datapoint_filters, wanted.limit, wanted.offset)
         return json_response(names)
 
 
