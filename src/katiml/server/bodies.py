@@ -14,7 +14,7 @@ from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from katiml.errors import InvalidInput, KatiMLError
+from katiml.errors import InvalidInput
 
 __all__ = [
     "BODIES",
@@ -39,7 +39,6 @@ __all__ = [
     "Mistakes",
     "ModelNames",
     "NewApiKey",
-    "NotBuilt",
     "Restore",
     "Select",
     "Sql",
@@ -69,12 +68,6 @@ _Limit = Annotated[int, Meta(ge=0, le=_LARGEST)]
 _Text = Annotated[str, Meta(max_length=100_000)]
 _Name = Annotated[str, Meta(max_length=1_000)]
 _Ids = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=2_000_000)]
-
-
-class NotBuilt(KatiMLError):
-    """The address is known, its part of KatiML is not there yet."""
-
-    status = 501
 
 
 class _Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
+from katiml.evaluation.mislabeling import mislabeling_histogram
 from katiml.query.distribution import histogram
 from katiml.server.answers import json_response
 from katiml.server.auth import CallerLake, seen
-from katiml.server.bodies import Distribution, NotBuilt, body, schema_of
+from katiml.server.bodies import Distribution, body, schema_of
 
 __all__ = ["router"]
 
@@ -19,16 +20,15 @@ router = APIRouter(prefix="/api/analytics", tags=["analytics"])
 
 @router.post(
     "/distribution/{field:path}",
-    summary="Datapoints by groundtruths, predictions, tag/NAME, a column or a metric",
+    summary="Datapoints by groundtruths, predictions, tag/NAME, mislabeling, a column or a metric",
     openapi_extra=schema_of(Distribution),
 )
 def distribution(
     lake: CallerLake, field: str, wanted: Annotated[Any, Depends(body(Distribution))]
 ) -> Response:
     if field == "mislabeling":
-        raise NotBuilt(
-            "the mislabeling distribution is not built yet",
-            hint="groundtruths, predictions, tag/NAME and metrics are",
-        )
+        scope = seen(lake, wanted)
+        found = mislabeling_histogram(scope, wanted.filters, model_name=wanted.model_name)
+        return json_response(found)
     found = histogram(seen(lake, wanted), field, wanted.filters, model_name=wanted.model_name)
     return json_response(found)
