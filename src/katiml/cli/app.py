@@ -50,6 +50,7 @@ for command in (
     data.delete,
     data.sql,
     mining.mine,
+    mining.project,
     evaluation.evaluate,
     service.serve,
     service.status,

@@ -143,12 +143,7 @@ class Miner:
         task = self.task
         if task is None:
             raise self._not_run()
-        try:
-            follow(task, self.display_name, timeout, on_progress=on_progress)
-        except KeyboardInterrupt:
-            task.cancel("stopped by the keyboard")
-            raise
-        task.check()
+        follow(task, self.display_name, timeout, on_progress=on_progress).check()
         return self
 
     def cancel(self) -> Miner:

@@ -277,6 +277,9 @@ def _conclude(run: Run, done: Done) -> None:
         states.finish(transaction, run.state, result=done.result)
 
     run.scope.transact(write)
+    if done.after is not None:
+        with suppress(KatiMLError):
+            done.after()
 
 
 def _leave(job: Job, run: Run) -> None:
