@@ -182,6 +182,7 @@ def test_every_command_explains_itself(_path: str, command: Any) -> None:
 
 def _public_names() -> list[str]:
     from katiml import errors
+    from katiml.edge import Miner, Spool
     from katiml.evaluation import Comparison, Evaluation
     from katiml.ingest import Upload
     from katiml.keys import Keys
@@ -189,7 +190,17 @@ def _public_names() -> list[str]:
     from katiml.query import Collection
 
     names = [f"errors.{name}" for name in errors.__all__]
-    for kind in (katiml.Lake, Collection, Upload, Uploads, Keys, Evaluation, Comparison):
+    for kind in (
+        katiml.Lake,
+        Collection,
+        Upload,
+        Uploads,
+        Keys,
+        Evaluation,
+        Comparison,
+        Miner,
+        Spool,
+    ):
         names += [f"{kind.__name__}.{name}" for name in dir(kind) if not name.startswith("_")]
     return names
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from katiml.datasets import Datasets
+    from katiml.edge import Miner
     from katiml.evaluation import Comparison, Evaluation
     from katiml.keys import Keys
     from katiml.mining import Miners, Picked
@@ -148,6 +149,41 @@ class Lake:
 
         return mine(self.scope, told_of(strategy, size, filters, **told))
 
+    def project(
+        self,
+        filters: Any = None,
+        *,
+        model_name: str | None = None,
+        embeddings_field: str = "embeddings",
+        method: str = "pca",
+        limit: int | None = None,
+        order_by: str | None = None,
+        desc: bool | None = None,
+        seed: int = 0,
+        skip_caching: bool = False,
+    ) -> pd.DataFrame:
+        """The vectors of the datapoints that pass `filters` as points of a plane: id, x, y.
+
+        `method` is "pca", "tsne" or "umap" (the last two need the extra `plots`); `model_name` and
+        `embeddings_field` are those of `lake.miners.create`. A task does it, with a bar on a
+        terminal; Ctrl-C stops it. Raises InvalidInput, InvalidFilter, MissingExtra, TooLarge.
+        """
+        from katiml.tasks import follow
+        from katiml.vectors.task import begin_projection, read_points
+
+        task = begin_projection(
+            self.scope,
+            select={"filters": filters, "limit": limit, "order_by": order_by, "desc": desc},
+            model_name=model_name,
+            embeddings_field=embeddings_field,
+            method=method,
+            seed=seed,
+            skip_caching=skip_caching,
+        )
+        points = read_points(self.scope, follow(task, method))
+        frame: pd.DataFrame = points.select(["datapoint", "x", "y"]).to_pandas()
+        return frame.rename(columns={"datapoint": "id"})
+
     def sql(
         self,
         query: str,
@@ -237,6 +273,16 @@ class Lake:
             return self.datapoints.select(filters, fields, form="arrow")
 
         return match(select, items, by)
+
+    def edge_miner(self, strategy: str, filters: Any = None, **settings: Any) -> Miner:
+        """A miner for devices, with a threshold from the scores of the datapoints that pass
+        `filters` and a reference from this lake; see `katiml.edge.export.export`.
+
+        `save(path)` writes it as the file that `katiml.edge.load` reads.
+        """
+        from katiml.edge.export import export
+
+        return export(self.scope, strategy, filters, **settings)
 
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""

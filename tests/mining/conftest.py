@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,22 @@ def pool(count: int = COUNT, width: int = 4) -> list[dict[str, Any]]:
 
 UNLABELLED = [{"left": "tags.value", "op": "=", "right": "unlabelled"}]
 LABELLED = [{"left": "tags.value", "op": "=", "right": "labelled"}]
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[katiml.Lake]:
+    """A pool in a folder, for tests that change no records."""
+    with katiml.connect(tmp_path_factory.mktemp("lake")) as lake:
+        lake.ingest(pool())
+        yield lake
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[katiml.Lake]:
+    """A lake with a pool, in a folder."""
+    with katiml.connect(tmp_path / "lake") as lake:
+        lake.ingest(pool())
+        yield lake
 
 
 @pytest.fixture

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 import katiml
-from katiml.errors import Conflict, InvalidFilter, InvalidInput, NotFound, TooLarge
+from katiml.errors import (
+    Conflict,
+    InvalidFilter,
+    InvalidInput,
+    KatiMLError,
+    NotFound,
+    TooLarge,
+)
 from katiml.miners.mine import mine as pick
 from katiml.mining import task as mining_task
 from katiml.mining.configuration import Configuration
@@ -27,9 +34,9 @@ def texts(lake: katiml.Lake, ids: Any) -> list[str]:
 # -- one call ------------------------------------------------------------------------------------
 
 
-def test_mine__the_best_first_with_scores(filled: katiml.Lake) -> None:
-    picked = filled.mine("ENTROPY", 3, LABELLED, model_name="net")
-    assert texts(filled, picked) == ["40", "41", "42"]
+def test_mine__the_best_first_with_scores(quick: katiml.Lake) -> None:
+    picked = quick.mine("ENTROPY", 3, LABELLED, model_name="net")
+    assert texts(quick, picked) == ["40", "41", "42"]
     assert np.all(np.diff(picked.scores) < 0)
     frame = picked.to_pandas(fields=["text", "tags.*"])
     assert frame.columns.tolist()[:3] == ["rank", "id", "score"]
@@ -38,24 +45,24 @@ def test_mine__the_best_first_with_scores(filled: katiml.Lake) -> None:
     assert [tags[0]["value"] for tags in frame["tags"]] == ["labelled"] * 3
 
 
-def test_mine__random_is_seeded(filled: katiml.Lake) -> None:
-    one, same, other = (filled.mine("RANDOM", 10, seed=seed).ids for seed in (1, 1, 2))
+def test_mine__random_is_seeded(quick: katiml.Lake) -> None:
+    one, same, other = (quick.mine("RANDOM", 10, seed=seed).ids for seed in (1, 1, 2))
     assert one == same != other
     assert len(set(one)) == 10
 
 
-def test_mine__order_and_limit_choose_the_pool(filled: katiml.Lake) -> None:
-    picked = filled.mine("RANDOM", 5, order_by="created_at", desc=True, limit=5)
-    everything = filled.datapoints.select(order_by="created_at", desc=True, limit=5)
+def test_mine__order_and_limit_choose_the_pool(quick: katiml.Lake) -> None:
+    picked = quick.mine("RANDOM", 5, order_by="created_at", desc=True, limit=5)
+    everything = quick.datapoints.select(order_by="created_at", desc=True, limit=5)
     assert set(picked) == set(everything["id"])
 
 
-def test_mine__reference(filled: katiml.Lake) -> None:
-    picked = filled.mine(
+def test_mine__reference(quick: katiml.Lake) -> None:
+    picked = quick.mine(
         "CORESET", 5, UNLABELLED, reference_filters=LABELLED, model_name="net:last", metric="cosine"
     )
-    assert set(map(int, texts(filled, picked))) <= set(range(40))
-    nearest = filled.mine(
+    assert set(map(int, texts(quick, picked))) <= set(range(40))
+    nearest = quick.mine(
         "NEAREST_NEIGHBORS", 5, UNLABELLED, reference_filters=LABELLED, model_name="net:last"
     )
     assert np.all(np.diff(nearest.scores) >= 0)
@@ -88,9 +95,9 @@ def test_a_run_can_be_repeated_from_its_explanation(filled: katiml.Lake) -> None
         {"configuration": {"strategy": "RANDOM", "size": 1}, "lake_state": 3},
     ],
 )
-def test_what_is_no_explanation_is_refused(lake: katiml.Lake, explanation: Any) -> None:
+def test_what_is_no_explanation_is_refused(quick: katiml.Lake, explanation: Any) -> None:
     with pytest.raises(InvalidInput):
-        lake.miners.repeat(explanation)
+        quick.miners.repeat(explanation)
 
 
 # -- kept miners ---------------------------------------------------------------------------------
@@ -129,7 +136,7 @@ def test_results_follow_the_last_run(filled: katiml.Lake) -> None:
     assert rows == [{"n": 2}]
 
 
-def test_run_in_the_background(filled: katiml.Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_in_the_background(quick: katiml.Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     began, go = threading.Event(), threading.Event()
 
     def slow(scope: Any, request: Any, *, progress: Any) -> Any:
@@ -139,12 +146,12 @@ def test_run_in_the_background(filled: katiml.Lake, monkeypatch: pytest.MonkeyPa
         return pick(scope, request, progress=progress)
 
     monkeypatch.setattr(mining_task, "mine", slow)
-    miner = filled.miners.create("RANDOM", 3).run(wait=False)
+    miner = quick.miners.create("RANDOM", 3).run(wait=False)
     assert began.wait(60)
     task = miner.task
     assert task is not None
     assert (miner.status, task.progress) == ("STARTED", 0.5)
-    assert filled.miners.get(miner.id).run(wait=False).task.id == task.id  # type: ignore[union-attr]
+    assert quick.miners.get(miner.id).run(wait=False).task.id == task.id  # type: ignore[union-attr]
     with pytest.raises(TimeoutError):
         miner.wait(0.01)
     go.set()
@@ -152,7 +159,7 @@ def test_run_in_the_background(filled: katiml.Lake, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_cancelled_run__and_running_again(
-    filled: katiml.Lake, monkeypatch: pytest.MonkeyPatch
+    quick: katiml.Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, stopped = threading.Event(), threading.Event()
 
@@ -164,7 +171,7 @@ def test_a_cancelled_run__and_running_again(
         finally:
             stopped.set()
 
-    miner = filled.miners.create("RANDOM", 3)
+    miner = quick.miners.create("RANDOM", 3)
     with monkeypatch.context() as patched:
         patched.setattr(mining_task, "mine", endless)
         miner.run(wait=False)
@@ -179,12 +186,12 @@ def test_a_cancelled_run__and_running_again(
 
 
 def test_a_run_that_breaks__and_running_again(
-    filled: katiml.Lake, monkeypatch: pytest.MonkeyPatch
+    quick: katiml.Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
         raise MemoryError
 
-    miner = filled.miners.create("RANDOM", 3)
+    miner = quick.miners.create("RANDOM", 3)
     with monkeypatch.context() as patched:
         patched.setattr(mining_task, "mine", broken)
         with pytest.raises(katiml.KatiMLError, match="not enough memory"):
@@ -204,13 +211,13 @@ def test_reset_forgets_results(filled: katiml.Lake) -> None:
     assert len(miner.run().results()) == 3
 
 
-def test_edit_keeps_what_is_not_named(filled: katiml.Lake) -> None:
-    miner = filled.miners.create(
+def test_edit_keeps_what_is_not_named(quick: katiml.Lake) -> None:
+    miner = quick.miners.create(
         "CORESET", 3, UNLABELLED, limit=20, desc=True, model_name="net:last", metric="cosine"
     ).run()
     miner.edit(size=5, select={"filters": LABELLED}, display_name="edited")
     assert miner.status == "PENDING"
-    told = filled.miners.get(miner.id).configuration
+    told = quick.miners.get(miner.id).configuration
     assert told["size"] == 5
     assert told["select"] == {"filters": LABELLED, "limit": 20, "desc": True}
     assert (told["metric"], told["model_name"]) == ("cosine", "net:last")
@@ -237,7 +244,7 @@ def test_delete(filled: katiml.Lake) -> None:
     assert kinds == ["ingest"]
 
 
-def test_delete_stops_the_run(filled: katiml.Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_delete_stops_the_run(quick: katiml.Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     began, go = threading.Event(), threading.Event()
 
     def slow(scope: Any, request: Any, *, progress: Any) -> Any:
@@ -246,13 +253,13 @@ def test_delete_stops_the_run(filled: katiml.Lake, monkeypatch: pytest.MonkeyPat
         return pick(scope, request, progress=progress)
 
     monkeypatch.setattr(mining_task, "mine", slow)
-    miner = filled.miners.create("RANDOM", 3).run(wait=False)
+    miner = quick.miners.create("RANDOM", 3).run(wait=False)
     assert began.wait(60)
     job = task_pool.job_of(miner.task.id)  # type: ignore[union-attr]
     miner.delete()
     go.set()
     assert job is not None and job.ended.wait(60)
-    assert filled.scope.query("SELECT 1 FROM {miner_results}").num_rows == 0
+    assert quick.scope.query("SELECT 1 FROM {miner_results}").num_rows == 0
 
 
 def test_another_organization_sees_nothing(filled: katiml.Lake) -> None:
@@ -282,13 +289,13 @@ def test_estimate__how_many_and_what_is_missing(filled: katiml.Lake) -> None:
 
 
 def test_a_run_that_needs_more_memory_than_there_is(
-    filled: katiml.Lake, monkeypatch: pytest.MonkeyPatch
+    quick: katiml.Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KATIML_TASK_MEMORY", "500")
     told = {"model_name": "net:last"}
     with pytest.raises(TooLarge, match="CORESET"):
-        filled.mine("CORESET", 3, **told)
-    miner = filled.miners.create("CORESET", 3, **told)
+        quick.mine("CORESET", 3, **told)
+    miner = quick.miners.create("CORESET", 3, **told)
     with pytest.raises(TooLarge, match="miner"):
         miner.run()
     assert miner.status == "PENDING"
@@ -368,37 +375,33 @@ def test_wrong_filters_are_refused_when_a_miner_is_made(lake: katiml.Lake) -> No
         ),
         (
             ("CORESET", 1, {"model_name": "net:last", "reference_filters": {"any": []}}),
-            "net:last|empty|reference",
+            "a reference, which is empty",
         ),
         (("CORESET", 1, {"model_name": "net:last", "device": "cuda:9"}), "cuda"),
     ],
 )
-def test_runs_that_cannot_be_say_why(told: Any, says: str, tmp_path: Any) -> None:
+def test_runs_that_cannot_be_say_why(told: Any, says: str, unchanged: katiml.Lake) -> None:
     strategy, size, more = told
-    with katiml.connect(tmp_path / "lake") as lake:
-        lake.ingest(pool())
-        with pytest.raises(InvalidInput) as raised:
-            lake.mine(strategy, size, **more)
-        assert says.split("|")[0] in str(raised.value) or any(
-            part in str(raised.value) for part in says.split("|")
-        )
-        miner = lake.miners.create(strategy, size, **more)
-        with pytest.raises(InvalidInput):
-            miner.run()
-        assert miner.status == "FAILURE"
-        assert miner.error is not None
-        assert miner.error["message"] == raised.value.message
+    with pytest.raises(KatiMLError) as raised:
+        unchanged.mine(strategy, size, **more)
+    assert says in str(raised.value)
+    miner = unchanged.miners.create(strategy, size, **more)
+    with pytest.raises(type(raised.value)):
+        miner.run()
+    assert miner.status == "FAILURE"
+    assert miner.error is not None
+    assert miner.error["message"] == raised.value.message
 
 
 def test_mixed_dimensions(tmp_path: Any) -> None:
     with katiml.connect(tmp_path / "lake") as lake:
         lake.ingest(pool(20, 4) + pool(20, 5))
-        with pytest.raises(InvalidInput, match="different lengths: .*4 values.*5 values"):
+        with pytest.raises(InvalidInput, match=r"different lengths: .*4 values.*5 values"):
             lake.mine("CORESET", 2, model_name="net:last")
 
 
-def test_an_overlapping_reference_is_not_picked_again(filled: katiml.Lake) -> None:
-    picked = filled.mine("CORESET", 40, reference_filters=LABELLED, model_name="net:last")
-    assert set(map(int, texts(filled, picked))) == set(range(40))
+def test_an_overlapping_reference_is_not_picked_again(quick: katiml.Lake) -> None:
+    picked = quick.mine("CORESET", 40, reference_filters=LABELLED, model_name="net:last")
+    assert set(map(int, texts(quick, picked))) == set(range(40))
     with pytest.raises(InvalidInput):
-        filled.mine("CORESET", 1, LABELLED, reference_filters=LABELLED, model_name="net:last")
+        quick.mine("CORESET", 1, LABELLED, reference_filters=LABELLED, model_name="net:last")

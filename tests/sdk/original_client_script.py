@@ -236,6 +236,64 @@ def updates() -> dict[str, Any]:
     return {"tags": rows(joined)[0]["tags"], "before": before["id"], "after": rows(after)}
 
 
+def miners() -> dict[str, Any]:
+    """Each class: create, get_status before a run, run, get_results, get_config, reset, delete."""
+    from dioptra.miners import list_miners
+    from dioptra.miners.activation_miner import ActivationMiner
+    from dioptra.miners.badge_miner import BadgeMiner
+    from dioptra.miners.coreset_miner import CoresetMiner
+    from dioptra.miners.entropy_miner import EntropyMiner
+    from dioptra.miners.knn_miner import KNNMiner
+    from dioptra.miners.random_miner import RandomMiner
+    from dioptra.miners.variance_miner import VarianceMiner
+    from dioptra.miners.weighted_entropy_miner import WeightedEntropyMiner
+
+    seed = [{"left": "metadata.width", "op": "<", "right": 102}]
+    rest = [{"left": "metadata.width", "op": ">=", "right": 102}, *TAG]
+    made = [
+        RandomMiner(display_name="random", size=2, select_filters=rest),
+        EntropyMiner("entropy", 2, rest, model_name="net"),
+        WeightedEntropyMiner("weighted entropy", 2, rest, model_name="net"),
+        VarianceMiner("variance", 2, rest, model_name="net"),
+        ActivationMiner("activation", 2, rest, model_name="net:layer"),
+        CoresetMiner(
+            "coreset",
+            2,
+            rest,
+            model_name="net:layer",
+            metric="cosine",
+            select_limit=4,
+            select_order_by="created_at",
+            select_reference_filters=seed,
+        ),
+        KNNMiner("knn", 2, rest, "net:layer", select_reference_filters=seed),
+        BadgeMiner("badge", 2, rest, model_name="net:layer"),
+    ]
+    found: dict[str, Any] = {"before": [miner.get_status() for miner in made]}
+    found["classes"] = [type(miner).__name__ for miner in made]
+    for miner in made:
+        miner.run()
+    for miner in made:
+        name = miner.miner_name
+        try:
+            found[name] = miner.get_results()
+        except RuntimeError as error:
+            found[name] = str(error)
+        found[f"{name} config"] = miner.get_config()
+    found["after"] = [miner.get_status() for miner in made]
+    found["pool"] = utils.select_datapoints(rest)["id"].tolist()
+    found["listed"] = [[miner.miner_id, miner.miner_name] for miner in list_miners()]
+    found["ids"] = [[miner.miner_id, miner.miner_name] for miner in made]
+    made[0].reset()
+    found["reset"] = made[0].get_status()
+    made[0].run()
+    found["again"] = made[0].get_results()
+    for miner in made:
+        miner.delete()
+    found["left"] = len(list_miners())
+    return found
+
+
 def deletes() -> dict[str, Any]:
     found: dict[str, Any] = {}
     found["predictions"] = utils.delete_predictions(
@@ -262,7 +320,8 @@ def deletes() -> dict[str, Any]:
 
 def main() -> None:
     results = {
-        part.__name__: part() for part in (uploads, from_bucket, selects, frames, updates, deletes)
+        part.__name__: part()
+        for part in (uploads, from_bucket, selects, frames, updates, miners, deletes)
     }
     json.dump(results, sys.stdout if len(sys.argv) < 2 else open(sys.argv[1], "w"))  # noqa: SIM115
 

@@ -216,6 +216,26 @@ def test_updates(results: dict[str, Any]) -> None:
     assert after["other"]["class_name"] == "chihuahua"
 
 
+def test_miners(results: dict[str, Any]) -> None:
+    miners = results["miners"]
+    assert miners["before"] == ["PENDING"] * 8
+    pool = set(miners["pool"])
+    for name in ("random", "entropy", "weighted entropy", "activation", "coreset", "knn", "badge"):
+        assert len(set(miners[name])) == 2, (name, miners[name])
+        assert set(miners[name]) <= pool, name
+    # No prediction here has passes of MC dropout.
+    assert miners["variance"] == "Miner failed"
+    assert miners["after"] == ["SUCCESS"] * 3 + ["FAILURE"] + ["SUCCESS"] * 4
+    assert miners["listed"] == miners["ids"][::-1]
+    config = miners["coreset config"]
+    assert (config["strategy"], config["size"], config["metric"]) == ("CORESET", 2, "cosine")
+    assert config["select"]["limit"] == 4
+    assert config["select_reference"]["filters"][0]["right"] == 102
+    assert miners["reset"] == "PENDING"
+    assert miners["again"] == miners["random"]
+    assert miners["left"] == 0
+
+
 def test_deletes(results: dict[str, Any]) -> None:
     deletes = results["deletes"]
     assert len(deletes["predictions"]) == 7

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 import katiml
@@ -185,4 +186,57 @@ def test_killed_server__its_upload_goes_on_in_the_next(tmp_path: Path) -> None:
         assert state["status"] == "SUCCEEDED", state
         assert state["counts"] == {"read": number, "landed": number, "rejected": 0}
         assert count(server, "my_api_key").json() == number
+        assert server.stop() == 0
+
+
+def test_a_run_goes_on_in_the_next_server__and_miners_run_by_their_schedule(
+    tmp_path: Path,
+) -> None:
+    url, headers = str(tmp_path / "lake"), {"x-api-key": "my_api_key"}
+    vectors = np.random.default_rng(0).normal(size=(6_000, 4)).round(3).tolist()
+    records = [
+        {
+            "type": "TEXT",
+            "text": "a",
+            "predictions": [
+                {"task_type": "CLASSIFICATION", "model_name": "net", "embeddings": {"last": vector}}
+            ],
+        }
+        for vector in vectors
+    ]
+    with katiml.connect(url) as lake:
+        lake.ingest(records)
+        slow = lake.miners.create("CORESET", 5_000, model_name="net:last").id
+        due = lake.miners.create("RANDOM", 2, evaluation_period="PT1H").id
+        lake.scope.transact(
+            lambda transaction: transaction.update(
+                "miners", "next_run_at = now()", "next_run_at IS NOT NULL"
+            )
+        )
+
+    def inspect(server: Served, miner: str) -> Any:
+        path = f"{server.url}/api/tasks/miners/inspect/{miner}"
+        return httpx.get(path, headers=headers).json()["task"]
+
+    def until(server: Served, miner: str, *statuses: str) -> Any:
+        for _ in range(1_200):
+            task = inspect(server, miner)
+            if task["status"] in statuses and (task["progress"] or "STARTED" not in statuses):
+                return task
+            time.sleep(0.05)
+        raise AssertionError(task)
+
+    with served(url, KATIML_API_KEY="my_api_key") as server:
+        assert until(server, due, "SUCCESS")["result_size"] == 2
+        body = {"miner_id": slow}
+        httpx.post(f"{server.url}/api/tasks/miner/run", headers=headers, json=body)
+        until(server, slow, "STARTED")
+        assert server.stop() == 0
+    with katiml.connect(url) as lake:
+        task = lake.miners.get(slow).task
+        assert task is not None
+        state = task.refresh()
+        assert (state.status, state.worker, state.attempt) == ("PENDING", None, 0)
+    with served(url, KATIML_API_KEY="my_api_key") as server:
+        assert until(server, slow, "SUCCESS", "FAILURE")["result_size"] == 5_000
         assert server.stop() == 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, datasets, evaluation, mining, output, service, tasks, uploads
+from katiml.cli import data, datasets, edge, evaluation, mining, output, service, tasks, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -50,6 +50,7 @@ for command in (
     data.delete,
     data.sql,
     mining.mine,
+    mining.project,
     evaluation.evaluate,
     service.serve,
     service.status,
@@ -61,6 +62,7 @@ app.add_typer(uploads.uploads, name="uploads")
 app.add_typer(mining.miners, name="miner")
 app.add_typer(tasks.tasks, name="tasks")
 app.add_typer(service.keys, name="keys")
+app.add_typer(edge.edge, name="edge")
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

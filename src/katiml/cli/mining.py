@@ -28,9 +28,11 @@ from katiml.cli.options import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from katiml.mining import Miner, Picked
 
-__all__ = ["mine", "miners"]
+__all__ = ["mine", "miners", "project"]
 
 _SHOWN = 20  # picks that a table shows
 
@@ -134,6 +136,7 @@ def mine(
         format_of(file)
     from katiml.mining.miners import mine as pick
     from katiml.mining.miners import told_of
+    from katiml.tasks.limits import shown_bytes
 
     compared = parse_filters(reference or [], None)
     told = told_of(
@@ -154,11 +157,11 @@ def mine(
     )
     opened = open_lake(context, lake, organization)
     if estimate:
-        found = opened.miners.estimate_as_told(told)
+        found = vars(opened.miners.estimate_as_told(told))
         if json:
-            output.print_json(found.to_dict())
+            output.print_json(found)
         else:
-            typer.echo(str(found))
+            output.show_values({**found, "bytes": shown_bytes(found["bytes"])})
         return
     if keep is not None:
         made = opened.miners.create_as_told(told)
@@ -169,6 +172,64 @@ def mine(
     if explain:
         output.messages().print_json(orjson.dumps(picked.explanation).decode())
     _show(picked, fields, json, file)
+
+
+def project(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Whose vectors: `model` or `model:layer`."),
+    ] = None,
+    embeddings_field: Annotated[
+        str,
+        typer.Option(
+            "--embeddings-field",
+            metavar="FIELD",
+            help="Which vectors: embeddings, grad_embeddings or logits.",
+        ),
+    ] = "embeddings",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", metavar="METHOD", help="pca, tsne or umap; the last two need katiml[plots]."
+        ),
+    ] = "pca",
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of randomness.")] = 0,
+    filter: FilterOption = None,
+    filters: FiltersOption = None,
+    order_by: OrderByOption = None,
+    desc: DescOption = False,
+    limit: LimitOption = None,
+    skip_caching: Annotated[
+        bool, typer.Option("--skip-caching", help="Do it anew, and keep no copy of the vectors.")
+    ] = False,
+    json: JsonOption = False,
+    file: OutputOption = None,
+    lake: LakeOption = None,
+    organization: OrganizationOption = None,
+) -> None:
+    """Show vectors as points of a plane: id, x, y.
+
+    A table shows the first 20; --json and --output give all.
+
+    Examples:
+
+        katiml project --model net:layer4 --method umap --output points.csv
+    """
+    if file is not None:
+        format_of(file)
+    frame = open_lake(context, lake, organization).project(
+        parse_filters(filter or [], filters),
+        model_name=model,
+        embeddings_field=embeddings_field,
+        method=method,
+        seed=seed,
+        limit=limit,
+        order_by=order_by,
+        desc=desc or None,
+        skip_caching=skip_caching,
+    )
+    _give(frame, json, file)
 
 
 @miners.command("strategies")
@@ -338,7 +399,10 @@ def _line(miner: Miner) -> dict[str, Any]:
 
 def _show(picked: Picked, fields: str | None, json: bool, file: Path | None) -> None:
     names = [name.strip() for name in fields.split(",")] if fields else None
-    frame = picked.to_pandas(names)
+    _give(picked.to_pandas(names), json, file)
+
+
+def _give(frame: pd.DataFrame, json: bool, file: Path | None) -> None:
     if json or (file is not None and format_of(file) == ".json"):
         chunks = output.json_rows(pa.Table.from_pandas(frame, preserve_index=False).to_batches())
         if file is None:
@@ -352,7 +416,7 @@ def _show(picked: Picked, fields: str | None, json: bool, file: Path | None) -> 
         number = write_rows(file, table.to_reader())
         output.messages().print(f"wrote {number:,} rows to {file}")
     else:
-        more = f"{_SHOWN} of {len(picked):,}; --output writes all" if len(picked) > _SHOWN else ""
+        more = f"{_SHOWN} of {len(frame):,}; --output writes all" if len(frame) > _SHOWN else ""
         shown = frame.head(_SHOWN).astype(object)
         rows: Any = shown.where(shown.notna(), None).to_dict("records")
         output.show_rows(rows, note=more)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from katiml.errors import InvalidRecord
-from katiml.records.arrays import to_float16_or_float32
+from katiml.errors import InvalidInput, InvalidRecord
+from katiml.records.arrays import decode, to_float16_or_float32
 
-__all__ = ["encode_array", "encode_record"]
+__all__ = ["decode_array", "encode_array", "encode_record"]
 
 # Fields whose arrays the lake also takes as text.
 _ARRAYS = {"logits", "segmentation_class_mask", "segmentation_mask"}
@@ -45,6 +45,48 @@ def encode_array(array: NDArray[Any]) -> str:
         block = data[start : start + _BLOCK]
         parts += [(len(block) | 1 << 31).to_bytes(4, "little"), block]
     return base64.b64encode(b"".join([*parts, bytes(4)])).decode("ascii")
+
+
+def decode_array(text: str) -> NDArray[Any]:
+    """The array that `encode_array` made text of; text from elsewhere needs the package lz4.
+
+    Raises InvalidInput for any other text.
+
+    >>> decode_array(encode_array(np.array([0.5, 2.0]))).tolist()
+    [0.5, 2.0]
+    """
+    try:
+        frame = base64.b64decode(text, validate=True)
+        data = _stored(frame)
+    except ValueError as error:
+        raise InvalidInput(f"no encoded array: {error}") from None
+    if data is None:
+        return decode(text)
+    try:
+        array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InvalidInput(f"no encoded array: {error}") from None
+    return array
+
+
+def _stored(frame: bytes) -> bytes | None:
+    """What a frame holds that is not compressed; None for one that is."""
+    if not frame.startswith(_FRAME):
+        return None
+    place = len(_FRAME)
+    parts: list[bytes] = []
+    while True:
+        length = int.from_bytes(frame[place : place + 4], "little")
+        if length == 0:
+            return b"".join(parts)
+        if not length >> 31:
+            return None
+        length &= 0x7FFFFFFF
+        part = frame[place + 4 : place + 4 + length]
+        if len(part) < length:
+            raise ValueError("it ends too early")
+        parts.append(part)
+        place += 4 + length
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:

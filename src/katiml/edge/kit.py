@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from katiml.edge.journal import sync_folder
 from katiml.errors import InvalidInput, TooLarge
 
-__all__ = ["MAX_KIT_BYTES", "Kit", "read_kit", "write_kit"]
+__all__ = ["MAX_KIT_BYTES", "Kit", "narrowed", "read_kit", "write_kit"]
 
 MAX_KIT_BYTES = 256 << 20
 _FORMAT = 1
@@ -50,7 +50,7 @@ def write_kit(kit: Kit, path: str | os.PathLike[str]) -> Path:
     text = json.dumps({"format": _FORMAT, **settings}, default=str).encode()
     arrays: dict[str, Any] = {"settings": np.frombuffer(text, np.uint8)}
     if kit.reference is not None:
-        arrays["reference"] = _narrowed(np.asarray(kit.reference, np.float64))
+        arrays["reference"] = narrowed(kit.reference)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -65,7 +65,12 @@ def write_kit(kit: Kit, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _narrowed(values: NDArray[np.float64]) -> NDArray[Any]:
+def narrowed(values: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers as float16 where that loses nothing, otherwise as float32.
+
+    >>> narrowed(np.array([0.5])).dtype, narrowed(np.array([0.1])).dtype
+    (dtype('float16'), dtype('float32'))
+    """
     with np.errstate(over="ignore"):
         half = values.astype(np.float16)
     return half if np.array_equal(half, values) else values.astype(np.float32)

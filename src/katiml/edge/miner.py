@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from katiml.edge.spool import Spool
 from katiml.errors import Conflict, InvalidInput
 from katiml.miners import scores
 
-__all__ = ["STRATEGIES", "Miner", "load"]
+__all__ = ["COMPARED", "LOWEST", "METRICS", "STRATEGIES", "Miner", "load", "of_kit"]
 
 _VECTORS = ("ACTIVATION", "EMBEDDING_DISTANCE", "NEAREST_NEIGHBORS", "NOVELTY", "CORESET")
 # Those that are judged against a reference.
-_COMPARED = ("EMBEDDING_DISTANCE", "NEAREST_NEIGHBORS", "NOVELTY")
-_LOWEST = ("ACTIVATION", "NEAREST_NEIGHBORS")
+COMPARED = ("EMBEDDING_DISTANCE", "NEAREST_NEIGHBORS", "NOVELTY")
+LOWEST = ("ACTIVATION", "NEAREST_NEIGHBORS")
 STRATEGIES = ("RANDOM", *METRICS, *_VECTORS)
 # What keeps a ratio finite where the reference repeats itself, as in the lake's NOVELTY.
 _LEAST = 1e-10
@@ -100,7 +100,7 @@ class Miner:
         if kit.strategy == "CORESET":
             self._keep = KCenter(kit.size or 0, reference=kit.reference, metric=kit.metric)
         else:
-            highest = kit.strategy not in _LOWEST
+            highest = kit.strategy not in LOWEST
             self._keep = Best(size=kit.size, threshold=kit.threshold, highest=highest)
         self.seen = 0
         self.kept = 0
@@ -123,9 +123,13 @@ class Miner:
         return self._kit.threshold
 
     @property
-    def made(self) -> dict[str, Any]:
-        """What the lake that exported it said about it: when, from which selection, how many."""
-        return dict(self._kit.made)
+    def settings(self) -> dict[str, Any]:
+        """What it was told, `reference` as its number of rows; and in `made` what the lake said
+        that exported it: when, from which selection, calibrated on how many."""
+        kit = self._kit
+        rows = 0 if kit.reference is None else len(kit.reference)
+        plain = {item.name: getattr(kit, item.name) for item in fields(kit)}
+        return {**plain, "reference": rows, "made": dict(kit.made)}
 
     def __len__(self) -> int:
         return len(self._store)
@@ -255,8 +259,13 @@ def load(
     >>> load(path).threshold
     0.9
     """
+    return of_kit(read_kit(path), spool=spool, gate=gate)
+
+
+def of_kit(kit: Kit, *, spool: Spool | None = None, gate: Miner | None = None) -> Miner:
+    """The miner with these settings."""
     miner = Miner.__new__(Miner)
-    miner._begin(read_kit(path), spool, gate)
+    miner._begin(kit, spool, gate)
     return miner
 
 
@@ -303,7 +312,7 @@ class _Measure:
         reference = kit.reference
         if kit.strategy == "ACTIVATION" and reference is not None:
             self._usual = np.abs(np.asarray(reference, np.float64)).mean(axis=0)
-        elif kit.strategy in _COMPARED and reference is not None:
+        elif kit.strategy in COMPARED and reference is not None:
             self._rows = prepared(reference, kit.metric)
             self._neighbors = min(kit.neighbors, len(self._rows) - 1)
             if kit.strategy == "NOVELTY":
@@ -378,7 +387,7 @@ def _whole(what: str, number: Any, least: int) -> None:
 
 def _check_reference(name: str, reference: NDArray[Any] | None) -> None:
     if reference is None:
-        if name in _COMPARED:
+        if name in COMPARED:
             raise InvalidInput(
                 f"{name} needs a reference", hint="(R, D) embeddings, or katiml edge export"
             )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from katiml.edge.encode import decode_array
 from katiml.errors import InvalidRecord
 from katiml.miners import scores
 from katiml.records import derived
@@ -89,9 +90,17 @@ def vector_of(
     if values is None:
         raise InvalidRecord(f"the prediction has no {field}", path=f"predictions.{field}")
     array = _array(values, field)
-    pooled = array.reshape(-1) if field == "logits" else pool_embedding(array)
-    vector: NDArray[np.float64] = to_float16_or_float32(pooled).astype(np.float64)
-    return vector
+    if field != "logits":
+        return _kept(pool_embedding(array))
+    # Logits of several passes become their mean.
+    passes = to_float16_or_float32(array)
+    flat = passes.mean(axis=0, dtype=np.float32) if array.ndim == 2 else passes.reshape(-1)
+    return np.asarray(flat, np.float64)
+
+
+def _kept(array: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """An embedding as it comes out of the lake."""
+    return np.asarray(to_float16_or_float32(array), np.float64)
 
 
 def _prediction(record: Mapping[str, Any], model_name: str | None) -> tuple[Prediction, str | None]:
@@ -122,7 +131,7 @@ def _array(value: Any, field: str) -> NDArray[np.float64]:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     try:
-        array = np.asarray(value)
+        array = decode_array(value) if isinstance(value, str) else np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"an array of {array.dtype}")
     except (ValueError, TypeError) as error:

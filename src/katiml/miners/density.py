@@ -98,7 +98,12 @@ class Density(Strategy):
     uses = ("reference",)
     parameters = (
         Parameter(
-            "radius", float, 0.05, "up to which distance two datapoints are near-duplicates", 0
+            "radius",
+            float,
+            0.05,
+            "up to which distance two datapoints are near-duplicates",
+            0,
+            1e12,
         ),
         Parameter("metric", str, "cosine", "how far is measured", choices=("cosine", "euclidean")),
     )

@@ -145,8 +145,14 @@ class _Loader:
         vectors = self._load(self.select, one_name(self.request), self.request.embeddings_field)
         self._arrays["vectors"] = vectors.ids, vectors.matrix
         self._note(vectors)
-        if self.reference is None or not len(datapoint_ids(self.scope, self.reference)):
+        if self.reference is None:
             return
+        if not len(datapoint_ids(self.scope, self.reference)):
+            # Filters with a slip of the pen are more likely than nothing being labelled yet.
+            raise InvalidInput(
+                f"{self.request.strategy} compares with a reference, which is empty",
+                hint="widen the filters of the reference, or leave the reference out",
+            )
         other = self._load(self.reference, vectors.name, vectors.field)
         widths = vectors.matrix.shape[1], other.matrix.shape[1]
         if widths[0] != widths[1]:

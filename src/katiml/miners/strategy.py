@@ -301,6 +301,13 @@ class Strategy(ABC):
                 f"{self.name} compares with a reference, which is empty",
                 hint="widen the filters of the reference",
             )
+        own, other = inputs.vectors, inputs.reference
+        if own is not None and other is not None and own.shape[1:] != other.shape[1:]:
+            raise InvalidInput(
+                f"vectors have {own.shape[-1]} values in the pool and {other.shape[-1]} in the "
+                "reference",
+                hint="both must come from the same layer of the same model",
+            )
         self._check_finite(inputs, (*self.needs, *self.uses))
 
     def _check_finite(self, inputs: Inputs, names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katiml.mining.estimate import Estimate
+from katiml.miners.estimate import Estimate
 from katiml.mining.miner import Miner
 from katiml.mining.miners import Miners, mine
 from katiml.mining.picked import Picked

@@ -171,6 +171,8 @@ def _refuse_unknown(strategy: str, settings: Mapping[str, Any], known: list[str]
 
 
 def _text(name: str, value: Any) -> str | None:
+    if isinstance(value, str):
+        value = value.strip()
     if value is None or value == "":
         return None
     if not isinstance(value, str) or len(value) > _MAX_TEXT or "\0" in value:

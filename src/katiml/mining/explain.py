@@ -15,6 +15,8 @@ from katiml.mining.configuration import Configuration
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.views import Moment, View
 
+_TOLD = ("settings", "version")
+
 __all__ = ["explained", "lake_state", "seen_by"]
 
 
@@ -44,9 +46,15 @@ def explained(
     configuration: Configuration, mined: Mined, state: str, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The explanation of a run that began when the lake was in `state`."""
+    told = configuration.told()
+    facts = {
+        name: value
+        for name, value in mined.provenance.items()
+        if name not in _TOLD and told.get(name) != value
+    }
     return {
-        "configuration": configuration.told(),
-        **mined.provenance,
+        "configuration": told,
+        **facts,
         "lake_state": state,
         **more,
         "versions": {

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from katiml.errors import Conflict
-from katiml.mining.estimate import Estimate, estimate, memory_of
+from katiml.miners.estimate import Estimate, estimate
 from katiml.mining.picked import Picked
 from katiml.mining.rows import (
     Row,
@@ -17,7 +17,7 @@ from katiml.mining.rows import (
     read_row,
     update_row,
 )
-from katiml.mining.task import begin
+from katiml.mining.task import begin, memory_of
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.tasks import Task, Tasks, follow
 from katiml.tasks.state import PENDING
@@ -143,12 +143,7 @@ class Miner:
         task = self.task
         if task is None:
             raise self._not_run()
-        try:
-            follow(task, self.display_name, timeout, on_progress=on_progress)
-        except KeyboardInterrupt:
-            task.cancel("stopped by the keyboard")
-            raise
-        task.check()
+        follow(task, self.display_name, timeout, on_progress=on_progress).check()
         return self
 
     def cancel(self) -> Miner:

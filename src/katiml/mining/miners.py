@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from katiml.errors import InvalidInput, KatiMLError
+from katiml.miners.estimate import Estimate, estimate
 from katiml.miners.mine import mine as pick
 from katiml.miners.registry import STRATEGIES, strategy_class
 from katiml.mining.configuration import Configuration
-from katiml.mining.estimate import Estimate, estimate, memory_of
 from katiml.mining.explain import explained, lake_state, seen_by
 from katiml.mining.miner import Miner
 from katiml.mining.periods import parse_period
 from katiml.mining.picked import Picked
 from katiml.mining.rows import Row, insert_row, list_rows, read_row, tasks_of, update_row
-from katiml.mining.task import begin, checked
+from katiml.mining.task import begin, checked, memory_of
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
 from katiml.tasks.executors import executor_of_environment, spread_over

@@ -6,7 +6,10 @@ import time
 from typing import Any
 
 from katiml.errors import InvalidInput
+from katiml.miners.estimate import estimate
+from katiml.miners.measured import Measured
 from katiml.miners.mine import Mined, Request, mine
+from katiml.miners.registry import strategy_class
 from katiml.mining.configuration import Configuration
 from katiml.mining.explain import explained, lake_state
 from katiml.mining.rows import read_row, set_task, write_results
@@ -15,7 +18,7 @@ from katiml.tasks import Done, Run, Task, submit
 from katiml.tasks.executors import executor_of_environment, spread_over
 from katiml.tasks.state import FINISHED, State
 
-__all__ = ["KIND", "begin", "checked", "run_miner"]
+__all__ = ["KIND", "begin", "checked", "memory_of", "run_miner"]
 
 KIND = "miner"
 
@@ -90,6 +93,17 @@ def run_miner(run: Run) -> Done:
 
     explanation = explained(configuration, mined, state, more)
     return Done({"size": len(mined), "explanation": explanation}, write)
+
+
+def memory_of(scope: Scope, request: Request) -> int:
+    """About how many bytes a run takes; 0 where it will fail for another reason."""
+    if issubclass(strategy_class(request.strategy), Measured):
+        # One statement ranks them: the database bounds its own memory.
+        return 0
+    try:
+        return estimate(scope, request).bytes
+    except InvalidInput:
+        return 0
 
 
 def checked(request: Request, mined: Mined) -> Mined:

@@ -14,7 +14,7 @@ from msgspec import Meta
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from katiml.errors import InvalidInput, KatiMLError
+from katiml.errors import InvalidInput
 
 __all__ = [
     "BODIES",
@@ -40,7 +40,7 @@ __all__ = [
     "Mistakes",
     "ModelNames",
     "NewApiKey",
-    "NotBuilt",
+    "Projection",
     "Restore",
     "Select",
     "SignIn",
@@ -72,12 +72,6 @@ _Limit = Annotated[int, Meta(ge=0, le=_LARGEST)]
 _Text = Annotated[str, Meta(max_length=100_000)]
 _Name = Annotated[str, Meta(max_length=1_000)]
 _Ids = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=2_000_000)]
-
-
-class NotBuilt(KatiMLError):
-    """The address is known, its part of KatiML is not there yet."""
-
-    status = 501
 
 
 class _Body(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -298,6 +292,24 @@ class Mistakes(Evaluate):
     limit: Annotated[int, Meta(ge=0, le=10_000)] | None = None
 
 
+class Projection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Vectors as points of a plane. `algorithm_name` is UMAP, TSNE or PCA; with `dataset_ids`, of
+    the members of these datasets. `background` answers at once with the task."""
+
+    embeddings_name: Annotated[str | None, Meta(description="model:layer")] = None
+    algorithm_name: _Name = "UMAP"
+    datapoint_filters: Filters | None = None
+    dataset_id: _Name | None = None
+    dataset_ids: Annotated[list[_Name], Meta(max_length=100)] | None = None
+    embeddings_field: _Name = "embeddings"
+    limit: _Limit | None = None
+    order_by: _Name | None = None
+    desc: bool | None = None
+    seed: _Limit = 0
+    skip_caching: bool = False
+    background: bool = False
+
+
 class Ingest(_Body):
     """One of: `records`, committed when the answer comes; `url`, with the lines `offset` to
     `limit` of it, or `urls`, read in the background."""
@@ -379,6 +391,7 @@ BODIES: list[type[msgspec.Struct]] = [
     Evaluate,
     Mistakes,
     NewApiKey,
+    Projection,
     Sql,
     DatasetName,
     Members,

@@ -18,7 +18,7 @@ Body = Callable[[Run], Done]
 # Imported when the first task of the kind runs.
 _PLACES = {
     "miner": "katiml.mining.task:run_miner",
-    "projection": "katiml.vectors.task:project",
+    "projection": "katiml.vectors.task:project_task",
 }
 _registered: dict[str, Body] = {}
 

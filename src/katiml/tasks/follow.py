@@ -19,11 +19,11 @@ def follow(
 ) -> Task:
     """Wait until a task has come to its end; on a terminal, show on standard error how far it is.
 
-    `on_progress(task)` is called now and then, instead of the bar. Raises TimeoutError after
-    `timeout` seconds.
+    `on_progress(task)` is called now and then, instead of the bar. Ctrl-C stops the task. Raises
+    TimeoutError after `timeout` seconds; the task goes on.
     """
     if on_progress is not None or sys.stderr is None or not sys.stderr.isatty():
-        return task.wait(timeout, on_progress=on_progress)
+        return _waited(task, timeout, on_progress)
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,4 +48,12 @@ def follow(
                 message=escape(state.message or state.status.lower()),
             )
 
-        return task.wait(timeout, on_progress=show)
+        return _waited(task, timeout, show)
+
+
+def _waited(task: Task, timeout: float | None, on_progress: Callable[[Task], None] | None) -> Task:
+    try:
+        return task.wait(timeout, on_progress=on_progress)
+    except KeyboardInterrupt:
+        task.cancel("stopped by the keyboard")
+        raise

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from katiml.errors import KatiMLError, LakeBusy
@@ -54,9 +54,12 @@ class Job:
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def progress(self) -> tuple[float | None, str | None]:
-        """How far it is, fresher than the lake knows."""
-        return (self.run.share, self.run.message) if self.run else (None, None)
+    def running(self) -> State | None:
+        """Its state while it runs, fresher than the lake knows; None before and afterwards."""
+        run = self.run
+        if run is None or run.stopped is not None:
+            return None
+        return replace(run.state, progress=run.share, message=run.message)
 
 
 class _Pool:
@@ -274,6 +277,9 @@ def _conclude(run: Run, done: Done) -> None:
         states.finish(transaction, run.state, result=done.result)
 
     run.scope.transact(write)
+    if done.after is not None:
+        with suppress(KatiMLError):
+            done.after()
 
 
 def _leave(job: Job, run: Run) -> None:

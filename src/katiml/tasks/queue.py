@@ -50,10 +50,10 @@ class Task:
     def refresh(self) -> State:
         """The state as it is now."""
         if not self._state.is_finished:
-            self._state = states.read_state(self._scope, self.id)
             job = pool.job_of(self.id)
-            if job is not None and self._state.status == STARTED:
-                self._state.progress, self._state.message = job.progress
+            here = None if job is None else job.running
+            # What this process runs it knows best.
+            self._state = here or states.read_state(self._scope, self.id)
         return self._state
 
     @property

@@ -27,10 +27,12 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Done:
-    """What a body returns: its result, and what is to be written together with SUCCESS."""
+    """What a body returns: its result, what is to be written together with SUCCESS, and what is to
+    be done after that, which no failure of undoes it."""
 
     result: dict[str, Any]
     write: Callable[[ScopedTransaction], None] | None = None
+    after: Callable[[], None] | None = None
 
 
 class Run:

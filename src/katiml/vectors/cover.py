@@ -199,12 +199,8 @@ class Cover:
     def _set(self, rows: Positions, keys: NDArray[np.float64]) -> None:
         """These rows' keys are known."""
         index = self._index(rows)
-        rounded = keys
-        if self.points.dtype == self.points.xp.float32:
-            rounded = keys.astype(np.float32)
-            rounded = np.where(rounded < keys, np.nextafter(rounded, np.float32(np.inf)), rounded)
         self._true[rows] = keys
-        self.keys[index] = self._moved(rounded)
+        self.keys[index] = self.points.rounded_up(keys)
         self.exact[index] = True
 
     def _index(self, rows: Positions) -> Any:

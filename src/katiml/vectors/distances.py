@@ -80,6 +80,10 @@ def distances_of_keys(keys: NDArray[np.float64], metric: str) -> NDArray[np.floa
     return np.sqrt(keys) if metric == "euclidean" else keys
 
 
+def _too_large() -> InvalidInput:
+    return InvalidInput("vectors hold values too large to be compared", hint="scale them down")
+
+
 def rows_of(matrix: Array, positions: Any) -> NDArray[Any]:
     """Some rows of a matrix, in main memory."""
     xp = namespace(matrix)
@@ -138,6 +142,7 @@ class Points:
     def _use(self, dtype: Any) -> None:
         self.dtype = dtype
         self._unit = float(self.xp.finfo(dtype).eps)
+        self._largest = float(self.xp.finfo(dtype).max) / 16
         # What a sum of products errs by, in parts of the product of two norms.
         self._error = 2 * self._unit * (math.sqrt(self.width) + 16)
 
@@ -167,11 +172,12 @@ class Points:
             block = self.block(start, stop)
             if self._centre is not None:
                 block = block - self._centre
-            self._offset[start:stop] = xp.sum(block * block, axis=-1)
+            with np.errstate(over="ignore"):
+                self._offset[start:stop] = xp.sum(block * block, axis=-1)
         largest = float(xp.max(self._offset)) if rows else 0.0
-        if not math.isfinite(largest):
+        if not largest < self._largest:
             if self.dtype == xp.float64:
-                raise InvalidInput("vectors hold values too large to be compared")
+                raise _too_large()
             return False
         if self.metric == "cosine":
             norms = xp.sqrt(self._offset)
@@ -180,7 +186,10 @@ class Points:
             # Squares of small values lose digits or vanish.
             faint = to_numpy(xp.nonzero(self._offset < 1e-30)[0])
             return not rows_of(self.matrix, faint).any()
-        centre = 0.0 if self._centre is None else float(xp.sum(self._centre * self._centre))
+        middle = np.zeros(1) if self._centre is None else to_numpy(self._centre).astype(np.float64)
+        centre = math.fsum(value * value for value in middle.tolist())
+        if not centre < self._largest:
+            raise _too_large()
         spread = float(xp.mean(self._offset)) if rows else 0.0
         # ‖x‖‖c‖ <= (balance ‖x‖² + ‖c‖² / balance) / 2, a sum of what rows and queries bring.
         self._balance = math.sqrt(spread / (spread + centre)) if spread > 0 else 1.0
@@ -198,7 +207,10 @@ class Points:
                 f"vectors of {self.width} values are compared with ones of shape {given.shape}"
             )
         values = given.astype(np.float64)
-        norms = (values * values).sum(axis=1)
+        with np.errstate(over="ignore"):
+            norms = (values * values).sum(axis=1)
+        if not (norms < self._largest).all():
+            raise _too_large()
         zero = np.zeros(len(values), bool)
         if self.metric == "cosine":
             values = -_directions(values)
@@ -249,9 +261,7 @@ class Points:
     ) -> NDArray[np.bool_]:
         """(stop - start, k) whether rows are within a key of the (k, D) others; exact."""
         low = self.lower_keys(queries, start, stop)
-        bound = np.nextafter((key - queries.shift).astype(np.float32), np.float32(np.inf))
-        limits = bound if self.xp is np else self.xp.asarray(bound, device=low.device)
-        near = to_numpy(low <= limits)
+        near = to_numpy(low <= self.rounded_up(key - queries.shift))
         rows, columns = np.nonzero(near)
         values = to_numpy(low)[rows, columns].astype(np.float64)
         # What is not within for sure is looked at again.
@@ -259,6 +269,16 @@ class Points:
         rows, columns = rows[unsure], columns[unsure]
         near[rows, columns] = self.exact(rows + start, others[columns]) <= key
         return near
+
+    def rounded_up(self, keys: NDArray[np.float64]) -> Array:
+        """Keys in the type of the products, where the matrix is; none is below what it was."""
+        rounded: NDArray[Any] = keys
+        if self.dtype != self.xp.float64:
+            with np.errstate(over="ignore"):
+                rounded = keys.astype(np.float32)
+                above = np.nextafter(rounded, np.float32(np.inf))
+                rounded = np.where(rounded < keys, above, rounded)
+        return rounded if self.xp is np else self.xp.asarray(rounded, device=self.matrix.device)
 
     def exact(self, positions: Any, others: NDArray[Any]) -> NDArray[np.float64]:
         """(n,) exact keys of the rows at (n,) positions to (n, D) or (D,) others."""

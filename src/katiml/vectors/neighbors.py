@@ -108,9 +108,7 @@ class _Best:
         worst = self.keys[:, -1]
         if not np.isfinite(worst).all():
             worst = np.minimum(worst, self._first_bounds(low, prepared))
-        # Rounded up to the type of the products.
-        bound = np.nextafter((worst - prepared.shift).astype(np.float32), np.float32(np.inf))
-        limits = bound if xp is np else xp.asarray(bound, device=low.device)
+        limits = self.points.rounded_up(worst - prepared.shift)
         rows, columns = (to_numpy(found) for found in xp.nonzero(low <= limits))
         self._merge(rows + start, columns)
 

@@ -76,7 +76,7 @@ def create_miner(lake: CallerLake, told: Told) -> Response:
     openapi_extra=schema_of(Miner),
 )
 def estimate_miner(lake: CallerLake, told: Told) -> Response:
-    return json_response(lake.miners.estimate_as_told(told).to_dict())
+    return json_response(vars(lake.miners.estimate_as_told(told)))
 
 
 @router.post("/miners/delete", summary="Delete a miner", openapi_extra=schema_of(MinerId))
