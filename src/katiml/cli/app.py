@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, output, service, uploads
+from katiml.cli import data, formats, output, service, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -45,6 +45,8 @@ def everywhere(lake: LakeOption = None, organization: OrganizationOption = None)
 for command in (
     service.demo,
     uploads.ingest,
+    formats.import_,
+    formats.export,
     data.select,
     data.count,
     data.delete,
@@ -53,7 +55,7 @@ for command in (
     service.status,
     service.version,
 ):
-    app.command(command.__name__)(command)
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(uploads.uploads, name="uploads")
 app.add_typer(service.keys, name="keys")
 
