@@ -19,6 +19,7 @@ from katiml.errors import Conflict, InvalidInput, InvalidSource
 from katiml.formats import FORMATS, Report, read
 from katiml.formats.items import lake_items
 from katiml.formats.rle import decode_rle, encode_rle
+from katiml.records.arrays import decode
 
 MASK = np.zeros((48, 64), np.uint8)
 MASK[10:20, 5:40] = 1
@@ -213,7 +214,7 @@ def test_what_is_wrong_in_a_coco_file(tmp_path: Path) -> None:
     assert record["metadata"] == {"uri": "s3://b/a.png", "width": 8, "height": 8, "license": 4}
     first, last = record["groundtruths"][0]["bboxes"]
     assert first == {"class_name": "cat", "left": 0, "top": 0, "width": 2, "height": 2}
-    assert last["segmentation_mask"].sum() > 6 and last["metrics"] == {"iscrowd": 1.0}
+    assert decode(last["segmentation_mask"]).sum() > 6 and last["metrics"] == {"iscrowd": 1.0}
     assert report.notes == {
         "annotations of no image are left out": 1,
         "annotations of no category are left out": 1,

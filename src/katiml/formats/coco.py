@@ -13,6 +13,7 @@ from katiml.errors import InvalidInput, InvalidSource
 from katiml.formats.items import Item, Names, boxes_of, note_left_out
 from katiml.formats.report import Report
 from katiml.formats.rle import decode_rle, encode_rle, fill_polygons
+from katiml.records.arrays import encode
 
 __all__ = ["READ_OPTIONS", "WRITE_OPTIONS", "read", "write"]
 
@@ -124,7 +125,7 @@ def _shape(value: Any, image: dict[str, Any], where: str, report: Report) -> dic
     if not value:
         return {}
     if isinstance(value, dict):
-        return {"segmentation_mask": decode_rle(value)}
+        return {"segmentation_mask": encode(decode_rle(value))}
     polygons = [[float(number) for number in polygon] for polygon in value]
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
         raise InvalidInput("a polygon has 3 points or more, of two numbers each")
@@ -134,7 +135,7 @@ def _shape(value: Any, image: dict[str, Any], where: str, report: Report) -> dic
     height, width = int(image["height"]), int(image["width"])
     if height * width > 1 << 28:
         raise InvalidInput(f"an image of {height} x {width} pixels")
-    return {"segmentation_mask": fill_polygons(polygons, height, width)}
+    return {"segmentation_mask": encode(fill_polygons(polygons, height, width))}
 
 
 def write(

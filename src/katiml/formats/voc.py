@@ -12,6 +12,7 @@ import numpy as np
 from katiml.errors import InvalidSource
 from katiml.formats.items import Item, Names, boxes_of, copy_image, image_size, note_left_out
 from katiml.formats.report import Report
+from katiml.records.arrays import encode
 from katiml.training.reading import Reader
 
 __all__ = ["READ_OPTIONS", "WRITE_OPTIONS", "read", "write"]
@@ -35,15 +36,15 @@ def read(path: Path, report: Report, split_tag: str = "split") -> Iterator[dict[
         try:
             tree = _parse(file)
             record = _record(root, file, tree, report)
+            mask = root / "SegmentationClass" / f"{file.stem}.png"
+            if mask.exists():
+                found = {"task_type": "SEGMENTATION", "segmentation_class_mask": _read_mask(mask)}
+                record["groundtruths"].append(found)
         except (ElementTree.ParseError, ValueError) as error:
             report.note("annotation files that cannot be read are left out", f"{file}: {error}")
             continue
         if file.stem in splits:
             record["tags"] = {split_tag: splits[file.stem]}
-        mask = root / "SegmentationClass" / f"{file.stem}.png"
-        if mask.exists():
-            found = {"task_type": "SEGMENTATION", "segmentation_class_mask": _read_mask(mask)}
-            record["groundtruths"].append(found)
         report.records += 1
         yield record
 
@@ -110,13 +111,13 @@ def _splits(root: Path) -> dict[str, str]:
     return found
 
 
-def _read_mask(path: Path) -> Any:
+def _read_mask(path: Path) -> str:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             # The values of a palette image are its classes.
-            return np.asarray(image if image.mode in ("P", "L") else image.convert("L"))
+            return encode(np.asarray(image if image.mode in ("P", "L") else image.convert("L")))
     except Exception as error:
         raise ValueError(f"{path.name}: {error}") from error
 
