@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from katiml.datasets import Datasets
     from katiml.edge import Miner
     from katiml.evaluation import Comparison, Evaluation
+    from katiml.formats import Report
     from katiml.keys import Keys
     from katiml.mining import Miners, Picked
 
@@ -183,6 +184,53 @@ class Lake:
         points = read_points(self.scope, follow(task, method))
         frame: pd.DataFrame = points.select(["datapoint", "x", "y"]).to_pandas()
         return frame.rename(columns={"datapoint": "id"})
+
+    def import_dataset(
+        self,
+        format: str,
+        path: str | os.PathLike[str],
+        *,
+        tags: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> tuple[Upload, Report]:
+        """Ingest a data set of another tool; the upload, and what was left out.
+
+        `format` is coco, yolo, voc, folder, csv, parquet or jsonl; `tags` are given to every
+        datapoint. Options are the format's own (see `katiml.formats`). Raises InvalidSource for
+        what is no such data set.
+        """
+        from katiml.formats import Report, read
+
+        report = Report(format)
+        records: Iterable[Any] = read(format, path, report, **options)
+        if tags:
+            own = dict(tags)
+            records = ({**record, "tags": {**record.get("tags", {}), **own}} for record in records)
+        return self.ingest(records), report
+
+    def export_dataset(
+        self,
+        format: str,
+        path: str | os.PathLike[str],
+        filters: Any = None,
+        *,
+        order_by: str | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+        **options: Any,
+    ) -> Report:
+        """Write the datapoints that pass `filters`, with their ground truths, for another tool.
+
+        Returns what the format could not hold. Raises Conflict where `path` holds anything; what
+        is written is whole or not there.
+        """
+        from katiml.formats import Report, write
+        from katiml.formats.items import lake_items
+
+        report = Report(format)
+        items = lake_items(self, filters, order_by=order_by, desc=desc, limit=limit)
+        write(format, items, path, report, **options)
+        return report
 
     def sql(
         self,

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, datasets, edge, evaluation, mining, output, service, tasks, uploads
+from katiml.cli import (
+    data,
+    datasets,
+    edge,
+    evaluation,
+    formats,
+    mining,
+    output,
+    service,
+    tasks,
+    uploads,
+)
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -45,6 +56,8 @@ def everywhere(lake: LakeOption = None, organization: OrganizationOption = None)
 for command in (
     service.demo,
     uploads.ingest,
+    formats.import_,
+    formats.export,
     data.select,
     data.count,
     data.delete,
@@ -56,7 +69,7 @@ for command in (
     service.status,
     service.version,
 ):
-    app.command(command.__name__)(command)
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(datasets.dataset, name="dataset")
 app.add_typer(uploads.uploads, name="uploads")
 app.add_typer(mining.miners, name="miner")

@@ -17,6 +17,7 @@ from katiml.training.rows import ids_of, read_rows
 __all__ = ["Source", "Transform", "chosen_ids"]
 
 Transform = Callable[[dict[str, Any]], Any]
+_FIRST = 32
 
 
 class Source:
@@ -69,17 +70,32 @@ class Source:
     ) -> Iterator[Any]:
         """Finished items of `ids`, in order, rows read a page at a time, files by `workers`
         threads. An item that is left out, also one that was deleted meanwhile, is None."""
-        with ThreadPoolExecutor(max(workers, 1)) as pool:
-            for start in range(0, len(ids), page):
-                wanted = list(ids[start : start + page])
-                rows = read_rows(self.lake(), list(dict.fromkeys(wanted)), task_types)
-                places = {id_: place for place, id_ in enumerate(rows.ids)}
-                found = [rows[places[id_]] if id_ in places else None for id_ in wanted]
-                finish = partial(self._finish_row, transform=transform)
+        finish = partial(self._finish_row, transform=transform)
+        # The first page is short, so that items come at once; each next one is read meanwhile.
+        starts = [0, *range(min(page, _FIRST), len(ids), page)] if ids else []
+        parts = [ids[start:end] for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
+        with ThreadPoolExecutor(workers + 1) as pool:
+            ahead = pool.submit(self._page, parts[0], task_types) if parts else None
+            for following in [*parts[1:], None]:
+                if ahead is None:
+                    return
+                found = ahead.result()
+                if following is not None:
+                    ahead = pool.submit(self._page, following, task_types)
                 yield from pool.map(finish, found) if workers else map(finish, found)
 
-    def _finish_row(self, row: dict[str, Any] | None, transform: Transform | None) -> Any:
-        return None if row is None else self.finish(row, transform)
+    def _page(
+        self, ids: Sequence[str], task_types: Sequence[str] | None
+    ) -> list[Callable[[], dict[str, Any]] | None]:
+        """What makes each row when it is its turn: a page of decoded masks would be large."""
+        rows = read_rows(self.lake(), list(dict.fromkeys(ids)), task_types)
+        places = {id_: place for place, id_ in enumerate(rows.ids)}
+        return [partial(rows.__getitem__, places[id_]) if id_ in places else None for id_ in ids]
+
+    def _finish_row(
+        self, row: Callable[[], dict[str, Any]] | None, transform: Transform | None
+    ) -> Any:
+        return None if row is None else self.finish(row(), transform)
 
 
 def chosen_ids(
