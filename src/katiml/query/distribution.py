@@ -219,7 +219,9 @@ def _by_bin(
         together: dict[int, Any] = {}
         for place in sorted(placed):
             index = min(int(of_rising[place]), len(rising) - 2)
-            together[index] = together[index] + placed[place] if index in together else placed[place]
+            together[index] = (
+                together[index] + placed[place] if index in together else placed[place]
+            )
         return rising, together
     return edges, placed
 
