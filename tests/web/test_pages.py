@@ -160,7 +160,7 @@ def test_a_key_is_asked_for_where_one_is_needed(
 
 
 def test_a_session_that_is_over(browser: Any, web: Watched, records: Any, tmp_path: Path) -> None:
-    web.expected = {401}
+    web.expected = {401, 403}
     seed(tmp_path / "lake", records[:5])
     with katiml.connect(tmp_path / "lake") as lake:
         old, new = (lake.keys.create(name) for name in ("old", "new"))

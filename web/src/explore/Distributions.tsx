@@ -215,21 +215,24 @@ function Classes({
                       type="button"
                       disabled={!filter}
                       aria-pressed={filter ? on : undefined}
-                      aria-label={`${row.bucket}: ${number.format(count)} of ${number.format(row.count)}`}
                       onClick={() => filter && onToggle(filter)}
                       className={clsx(
                         "group relative flex h-[26px] w-full items-center gap-2 rounded-[5px] px-1 text-[12.5px]",
                         on ? "bg-accent-wash font-medium text-accent-ink" : "enabled:hover:bg-sunk",
                       )}
                     >
-                      <span aria-hidden className="w-[104px] shrink-0 truncate text-left" title={row.bucket}>
+                      <span className="w-[104px] shrink-0 truncate text-left" title={row.bucket}>
                         {row.bucket}
+                        <span className="sr-only">: </span>
                       </span>
                       <span className="relative h-2.5 min-w-0 flex-1">
                         <span className="absolute inset-y-0 left-0 rounded-[3px] bg-bar-ghost" style={{ width: `${Math.max(1, (100 * row.count) / most)}%` }} />
                         <span className="absolute inset-y-0 left-0 rounded-[3px] bg-bar" style={{ width: `${count ? Math.max(1, (100 * count) / most) : 0}%` }} />
                       </span>
-                      <span aria-hidden className="tabular w-11 shrink-0 text-right text-[11.5px] text-soft">{count < 10_000 ? number.format(count) : compact.format(count)}</span>
+                      <span className="tabular w-11 shrink-0 text-right text-[11.5px] text-soft">
+                        {count < 10_000 ? number.format(count) : compact.format(count)}
+                        <span className="sr-only"> of {number.format(row.count)}</span>
+                      </span>
                     </button>
                   </li>
                 );

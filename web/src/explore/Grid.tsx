@@ -25,7 +25,7 @@ interface Props {
 const left = new Map<string, { offset: number; focus: number }>();
 
 export function Grid({ filters, ordering, count, tile, shown, selection, onSelect, onClasses }: Props) {
-  const key = JSON.stringify([filters, ordering, count]);
+  const key = JSON.stringify([filters, ordering]);
   return <Result key={key} id={key} {...{ filters, ordering, count, tile, shown, selection, onSelect, onClasses }} />;
 }
 
