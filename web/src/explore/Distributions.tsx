@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import clsx from "clsx";
 import { ChevronRight } from "lucide-react";
 import { type PointerEvent, useId, useState } from "react";
-import { distributionQuery, namesQuery } from "../api/queries";
+import { distributionQuery, modelsWithQuery, namesQuery } from "../api/queries";
 import type { Bucket, Condition, Filter } from "../api/types";
 import { same, shownValue, tagFilter } from "../filters/model";
 import { Button, compact, Fault, number } from "../ui/kit";
@@ -106,10 +106,11 @@ function SectionView({ section, filters, open, onOpen, onToggle, onFilters }: Se
 const NONE: Filter[] = [];
 
 function Spread({ section, filters, onToggle, onFilters }: Omit<SectionProps, "open" | "onOpen">) {
-  const models = useQuery({ ...namesQuery("models"), enabled: section.field === "predictions" || section.group === "Metrics" });
-  const byModel = section.field === "predictions" || section.group === "Metrics";
+  const isMetric = section.group === "Metrics";
+  const models = useQuery({ ...modelsWithQuery(isMetric ? section.field : null, filters), enabled: section.field === "predictions" || isMetric });
+  const byModel = section.field === "predictions" || isMetric;
   const [picked, setPicked] = useState<string | null>(null);
-  const model = byModel ? (picked ?? models.data?.[0]) : undefined;
+  const model = byModel ? (picked && models.data?.includes(picked) ? picked : models.data?.[0]) : undefined;
   const ready = !byModel || models.isSuccess;
   const found = useQuery({ ...distributionQuery(section.field, filters, model), enabled: ready });
   const whole = useQuery({ ...distributionQuery(section.field, NONE, model), enabled: ready });
