@@ -19,7 +19,14 @@ _HOURS = {
     "dusk": ((248, 196, 160), (92, 88, 140), 0.66),
     "overcast": ((226, 230, 234), (176, 186, 196), 0.84),
 }
-_PAINT = [(196, 62, 58), (52, 94, 148), (236, 236, 232), (58, 60, 66), (222, 176, 66), (92, 132, 108)]
+_PAINT = [
+    (196, 62, 58),
+    (52, 94, 148),
+    (236, 236, 232),
+    (58, 60, 66),
+    (222, 176, 66),
+    (92, 132, 108),
+]
 
 
 def _shade(colour: tuple[int, ...], light: float) -> tuple[int, ...]:
@@ -36,18 +43,27 @@ class _Scene:
         self.horizon = int(HEIGHT * self.random.uniform(0.42, 0.52))
         rows = np.linspace(0, 1, HEIGHT * 2)[:, None, None] * 2.2
         sky = np.clip(rows, 0, 1) * np.array(low) + (1 - np.clip(rows, 0, 1)) * np.array(high)
-        self.image = Image.fromarray(np.broadcast_to(sky, (HEIGHT * 2, WIDTH * 2, 3)).astype(np.uint8))
+        self.image = Image.fromarray(
+            np.broadcast_to(sky, (HEIGHT * 2, WIDTH * 2, 3)).astype(np.uint8)
+        )
         self.classes = Image.new("L", (WIDTH, HEIGHT), 0)
         self.boxes: list[dict[str, Any]] = []
         self.lanes: list[list[float]] = []
         self.draw, self.mark = ImageDraw.Draw(self.image), ImageDraw.Draw(self.classes)
 
-    def polygon(self, points: list[tuple[float, float]], colour: tuple[int, ...], kind: int) -> None:
+    def polygon(
+        self, points: list[tuple[float, float]], colour: tuple[int, ...], kind: int
+    ) -> None:
         self.draw.polygon([(x * 2, y * 2) for x, y in points], fill=colour)
         self.mark.polygon(points, fill=kind)
 
-    def rectangle(self, box: tuple[float, ...], colour: tuple[int, ...], kind: int | None = None,
-                  radius: float = 0) -> None:
+    def rectangle(
+        self,
+        box: tuple[float, ...],
+        colour: tuple[int, ...],
+        kind: int | None = None,
+        radius: float = 0,
+    ) -> None:
         self.draw.rounded_rectangle([side * 2 for side in box], radius * 2, fill=colour)
         if kind is not None:
             self.mark.rounded_rectangle(box, radius, fill=kind)
@@ -80,13 +96,17 @@ class _Scene:
             bottom = -WIDTH * 0.08 + WIDTH * 1.16 * share
             points = []
             for part in np.linspace(0.08, 1, 12):
-                points.append((top + (bottom - top) * part, self.horizon + (HEIGHT - self.horizon) * part))
+                points.append(
+                    (top + (bottom - top) * part, self.horizon + (HEIGHT - self.horizon) * part)
+                )
             white = _shade((236, 236, 228), self.light)
             solid = share in (0.04, 0.96)
             for index, (near, far) in enumerate(zip(points, points[1:], strict=False)):
                 if solid or index % 2 == 0:
                     width = max(1, int(2 + 7 * index / 12))
-                    self.draw.line([(near[0] * 2, near[1] * 2), (far[0] * 2, far[1] * 2)], white, width)
+                    self.draw.line(
+                        [(near[0] * 2, near[1] * 2), (far[0] * 2, far[1] * 2)], white, width
+                    )
             self.lanes.append([round(float(c), 1) for point in points for c in point])
 
     def tree(self) -> None:
@@ -95,7 +115,9 @@ class _Scene:
         y = self.horizon + (HEIGHT - self.horizon) * depth
         x = self.centre + side * (50 + 300 * depth + self.random.uniform(0, 60))
         size = 16 + 60 * depth
-        self.rectangle((x - size / 12, y - size, x + size / 12, y), _shade((98, 76, 58), self.light), 2)
+        self.rectangle(
+            (x - size / 12, y - size, x + size / 12, y), _shade((98, 76, 58), self.light), 2
+        )
         for _ in range(7):
             dx, dy = self.random.uniform(-0.42, 0.42, 2) * size
             r = size * self.random.uniform(0.24, 0.4)
@@ -113,8 +135,10 @@ class _Scene:
         h = w * 0.72
         paint = _shade(_PAINT[int(self.random.integers(len(_PAINT)))], self.light)
         dark = _shade((40, 42, 48), self.light)
-        self.draw.ellipse([(x - w * 0.54) * 2, (y - h * 0.1) * 2, (x + w * 0.54) * 2, (y + h * 0.08) * 2],
-                          fill=_shade((70, 71, 76), self.light))
+        self.draw.ellipse(
+            [(x - w * 0.54) * 2, (y - h * 0.1) * 2, (x + w * 0.54) * 2, (y + h * 0.08) * 2],
+            fill=_shade((70, 71, 76), self.light),
+        )
         for dx in (-0.36, 0.22):
             self.rectangle((x + w * dx, y - h * 0.2, x + w * (dx + 0.14), y), dark, 4, 2)
         cabin = [(x - w * 0.32, y - h * 0.52), (x - w * 0.22, y - h * 0.97), (x + w * 0.22, y - h * 0.97),
@@ -125,7 +149,12 @@ class _Scene:
                  (x + w * 0.26, y - h * 0.56)]  # fmt: skip
         self.polygon(glass, _shade((150, 176, 190), self.light), 4)
         for dx in (-0.44, 0.3):
-            self.rectangle((x + w * dx, y - h * 0.46, x + w * (dx + 0.14), y - h * 0.34), (214, 66, 56), None, 1)
+            self.rectangle(
+                (x + w * dx, y - h * 0.46, x + w * (dx + 0.14), y - h * 0.34),
+                (214, 66, 56),
+                None,
+                1,
+            )
         outline = [x - w / 2, y - h * 0.1, x - w / 2, y - h * 0.56, x - w * 0.3, y - h * 0.58, x - w * 0.22,
                    y - h * 0.97, x + w * 0.22, y - h * 0.97, x + w * 0.3, y - h * 0.58, x + w / 2,
                    y - h * 0.56, x + w / 2, y - h * 0.1, x + w * 0.36, y, x - w * 0.36, y]  # fmt: skip
@@ -141,8 +170,12 @@ class _Scene:
         if not 10 < x < WIDTH - 10:
             return
         coat = _shade(tuple(self.random.integers(60, 200, 3)), self.light)
-        self.rectangle((x - h * 0.1, y - h * 0.46, x - h * 0.01, y), _shade((58, 62, 78), self.light), 5, 2)
-        self.rectangle((x + h * 0.01, y - h * 0.46, x + h * 0.1, y), _shade((58, 62, 78), self.light), 5, 2)
+        self.rectangle(
+            (x - h * 0.1, y - h * 0.46, x - h * 0.01, y), _shade((58, 62, 78), self.light), 5, 2
+        )
+        self.rectangle(
+            (x + h * 0.01, y - h * 0.46, x + h * 0.1, y), _shade((58, 62, 78), self.light), 5, 2
+        )
         self.rectangle((x - h * 0.15, y - h * 0.82, x + h * 0.15, y - h * 0.4), coat, 5, h * 0.07)
         r = h * 0.1
         head = [x - r, y - h, x + r, y - h + 2 * r]
@@ -153,11 +186,17 @@ class _Scene:
                    y - h * 0.5, x + h * 0.1, y]  # fmt: skip
         self.keep("person", x - h * 0.15, y - h, h * 0.3, h, outline)
 
-    def keep(self, name: str, left: float, top: float, width: float, height: float,
-             outline: list[float]) -> None:
+    def keep(
+        self, name: str, left: float, top: float, width: float, height: float, outline: list[float]
+    ) -> None:
         box = {"top": top, "left": left, "height": height, "width": width}
-        self.boxes.append({"class_name": name, **{k: round(float(v), 1) for k, v in box.items()},
-                           "outline": [round(float(v), 1) for v in outline]})
+        self.boxes.append(
+            {
+                "class_name": name,
+                **{k: round(float(v), 1) for k, v in box.items()},
+                "outline": [round(float(v), 1) for v in outline],
+            }
+        )
 
 
 def scene(seed: int) -> tuple[Image.Image, dict[str, Any]]:
@@ -182,7 +221,9 @@ def scene(seed: int) -> tuple[Image.Image, dict[str, Any]]:
 def _record(made: _Scene) -> dict[str, Any]:
     random = made.random
     boxes = [{k: v for k, v in box.items() if k != "outline"} for box in made.boxes]
-    polygons = [{"class_name": box["class_name"], "coco_polygon": box["outline"]} for box in made.boxes]
+    polygons = [
+        {"class_name": box["class_name"], "coco_polygon": box["outline"]} for box in made.boxes
+    ]
     truths: list[dict[str, Any]] = [
         {"task_type": "OBJECT_DETECTION", "bboxes": boxes},
         {"task_type": "LANE_DETECTION", "lanes": [{"coco_polyline": lane} for lane in made.lanes]},
@@ -201,20 +242,34 @@ def _record(made: _Scene) -> dict[str, Any]:
     for model, sharp in (("street-s", 1.4), ("street-l", 3.6)):
         logits = random.normal(0, 1, 4)
         logits[hours.index(made.hour)] += sharp
-        models.append({"task_type": "CLASSIFICATION", "model_name": model, "class_names": hours,
-                       "logits": [float(value) for value in logits]})
+        models.append(
+            {
+                "task_type": "CLASSIFICATION",
+                "model_name": model,
+                "class_names": hours,
+                "logits": [float(value) for value in logits],
+            }
+        )
     return {
         "type": "IMAGE",
-        "metadata": {"width": WIDTH, "height": HEIGHT, "camera": f"cam-{1 + int(random.integers(4))}"},
-        "tags": {"source": "streets", "hour": made.hour,
-                 "split": "train" if random.random() < 0.7 else "test"},
+        "metadata": {
+            "width": WIDTH,
+            "height": HEIGHT,
+            "camera": f"cam-{1 + int(random.integers(4))}",
+        },
+        "tags": {
+            "source": "streets",
+            "hour": made.hour,
+            "split": "train" if random.random() < 0.7 else "test",
+        },
         "groundtruths": truths,
         "predictions": models,
     }
 
 
-def _detections(random: np.random.Generator, boxes: list[dict[str, Any]], model: str, sigma: float,
-                miss: float) -> dict[str, Any]:
+def _detections(
+    random: np.random.Generator, boxes: list[dict[str, Any]], model: str, sigma: float, miss: float
+) -> dict[str, Any]:
     found = []
     for box in boxes:
         if random.random() < miss:
@@ -223,11 +278,25 @@ def _detections(random: np.random.Generator, boxes: list[dict[str, Any]], model:
                  for side in ("top", "left", "height", "width")}  # fmt: skip
         confidence = float(np.clip(random.beta(9, 2.2) - sigma / 60, 0.05, 0.995))
         wrong = random.random() < miss / 3
-        name = box["class_name"] if not wrong else ("person" if box["class_name"] == "car" else "car")
-        found.append({"class_name": name, **moved, "confidence": round(confidence, 3),
-                      "metrics": {"entropy": round(1 - confidence, 3)}})
-    return {"task_type": "OBJECT_DETECTION", "model_name": model, "bboxes": found,
-            "metrics": {"latency_ms": round(float(random.gamma(9, 1.3 if model == "street-s" else 3)), 2)}}
+        name = (
+            box["class_name"] if not wrong else ("person" if box["class_name"] == "car" else "car")
+        )
+        found.append(
+            {
+                "class_name": name,
+                **moved,
+                "confidence": round(confidence, 3),
+                "metrics": {"entropy": round(1 - confidence, 3)},
+            }
+        )
+    return {
+        "task_type": "OBJECT_DETECTION",
+        "model_name": model,
+        "bboxes": found,
+        "metrics": {
+            "latency_ms": round(float(random.gamma(9, 1.3 if model == "street-s" else 3)), 2)
+        },
+    }
 
 
 def streets(folder: Path, count: int, start: int = 0) -> list[dict[str, Any]]:
@@ -299,11 +368,38 @@ def sounds(folder: Path) -> list[dict[str, Any]]:
 def texts() -> list[dict[str, Any]]:
     """Questions with what people and two models answered, and reviews with a label."""
     answers = [
-        ("Name the largest moon of Saturn.", "Titan", "Titan is the largest moon of Saturn.", 0.97, "Ganymede", 0.41),
-        ("What does HTTP status 409 mean?", "Conflict", "The request conflicts with the state of the resource.",
-         0.93, "The server is overloaded.", 0.38),
-        ("Translate 'good morning' into Italian.", "Buongiorno", "Buongiorno", 0.99, "Buonasera", 0.52),
-        ("Which is heavier, a kilogram of iron or of feathers?", "Neither", "They weigh the same.", 0.9, "Iron", 0.63),
+        (
+            "Name the largest moon of Saturn.",
+            "Titan",
+            "Titan is the largest moon of Saturn.",
+            0.97,
+            "Ganymede",
+            0.41,
+        ),
+        (
+            "What does HTTP status 409 mean?",
+            "Conflict",
+            "The request conflicts with the state of the resource.",
+            0.93,
+            "The server is overloaded.",
+            0.38,
+        ),
+        (
+            "Translate 'good morning' into Italian.",
+            "Buongiorno",
+            "Buongiorno",
+            0.99,
+            "Buonasera",
+            0.52,
+        ),
+        (
+            "Which is heavier, a kilogram of iron or of feathers?",
+            "Neither",
+            "They weigh the same.",
+            0.9,
+            "Iron",
+            0.63,
+        ),
     ]
     records: list[dict[str, Any]] = []
     for question, truth, good, sure, bad, unsure in answers:
@@ -320,9 +416,21 @@ def texts() -> list[dict[str, Any]]:
             ],
         })  # fmt: skip
     for text, label, logits in (
-        ("Arrived a day early and works exactly as described. Would buy again.", "positive", [2.4, 0.1]),
-        ("The hinge broke in the second week and nobody answers the phone.", "negative", [0.2, 1.9]),
-        ("It is fine. Not as bright as the old one, but it costs half as much.", "positive", [0.4, 0.5]),
+        (
+            "Arrived a day early and works exactly as described. Would buy again.",
+            "positive",
+            [2.4, 0.1],
+        ),
+        (
+            "The hinge broke in the second week and nobody answers the phone.",
+            "negative",
+            [0.2, 1.9],
+        ),
+        (
+            "It is fine. Not as bright as the old one, but it costs half as much.",
+            "positive",
+            [0.4, 0.5],
+        ),
     ):
         records.append({
             "type": "TEXT",

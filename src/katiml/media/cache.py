@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from threading import Lock
 
@@ -35,8 +37,10 @@ class Cache:
         max_age: float = 7 * 86_400.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._own = tempfile.TemporaryDirectory(prefix="katiml-cache-") if folder is None else None
-        self.folder = os.fspath(folder) if folder is not None else self._own.name  # type: ignore[union-attr]
+        if folder is None:
+            folder = tempfile.mkdtemp(prefix="katiml-cache-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.folder = os.fspath(folder)
         self._limit = limit
         self._max_age = max_age
         self._clock = clock

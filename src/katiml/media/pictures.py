@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -111,7 +112,7 @@ def thumbnail(
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(file, formats=_FORMATS) as image:
+        with Image.open(file, formats=_known_formats()) as image:
             if image.width * image.height > max_pixels:
                 raise MediaTooLarge(
                     f"the image has {image.width:,} x {image.height:,} pixels, over the limit of"
@@ -141,6 +142,15 @@ def thumbnail(
     except (OSError, ValueError, SyntaxError, TypeError, EOFError, struct.error) as error:
         # What decoders raise on damaged files.
         raise MediaBroken(f"the image is damaged: {error}"[:300]) from error
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Those that this Pillow was built with."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _pixels(region: Region, width: int, height: int) -> tuple[int, int, int, int]:

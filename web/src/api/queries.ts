@@ -106,6 +106,20 @@ export const namesQuery = (what: "models" | "metrics" | "tags") =>
     },
   });
 
+/** The models that predict something for what is shown; with `metric`, those that have that metric. */
+export const modelsWithQuery = (metric: string | null, filters: Filter[]) =>
+  queryOptions({
+    queryKey: ["names", "models with", metric, filters],
+    queryFn: ({ signal }) => {
+      const left = metric === "confidence" ? "confidence" : `metrics.${JSON.stringify(metric)}`;
+      const inBoxes = { left: `bboxes.metrics.${JSON.stringify(metric)}`, op: "is not null" };
+      const has = { any: [{ left, op: "is not null" }, ...(metric === "confidence" ? [] : [inBoxes])] };
+      const body = { datapointFilters: asBody(filters), filters: metric === null ? [] : [has], limit: 200 };
+      return data(api.POST("/api/predictions/select-distinct-model-names", { body, signal })) as Promise<string[]>;
+    },
+    placeholderData: keepPreviousData,
+  });
+
 export const fieldsQuery = (key: string) =>
   queryOptions({
     queryKey: ["fields", key],

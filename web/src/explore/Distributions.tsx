@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import clsx from "clsx";
 import { ChevronRight } from "lucide-react";
 import { type PointerEvent, useId, useState } from "react";
-import { distributionQuery, namesQuery } from "../api/queries";
+import { distributionQuery, modelsWithQuery, namesQuery } from "../api/queries";
 import type { Bucket, Condition, Filter } from "../api/types";
 import { same, shownValue, tagFilter } from "../filters/model";
 import { Button, compact, Fault, number } from "../ui/kit";
@@ -106,10 +106,11 @@ function SectionView({ section, filters, open, onOpen, onToggle, onFilters }: Se
 const NONE: Filter[] = [];
 
 function Spread({ section, filters, onToggle, onFilters }: Omit<SectionProps, "open" | "onOpen">) {
-  const models = useQuery({ ...namesQuery("models"), enabled: section.field === "predictions" || section.group === "Metrics" });
-  const byModel = section.field === "predictions" || section.group === "Metrics";
+  const isMetric = section.group === "Metrics";
+  const models = useQuery({ ...modelsWithQuery(isMetric ? section.field : null, filters), enabled: section.field === "predictions" || isMetric });
+  const byModel = section.field === "predictions" || isMetric;
   const [picked, setPicked] = useState<string | null>(null);
-  const model = byModel ? (picked ?? models.data?.[0]) : undefined;
+  const model = byModel ? (picked && models.data?.includes(picked) ? picked : models.data?.[0]) : undefined;
   const ready = !byModel || models.isSuccess;
   const found = useQuery({ ...distributionQuery(section.field, filters, model), enabled: ready });
   const whole = useQuery({ ...distributionQuery(section.field, NONE, model), enabled: ready });
@@ -215,7 +216,6 @@ function Classes({
                       type="button"
                       disabled={!filter}
                       aria-pressed={filter ? on : undefined}
-                      aria-label={`${row.bucket}: ${number.format(count)} of ${number.format(row.count)}`}
                       onClick={() => filter && onToggle(filter)}
                       className={clsx(
                         "group relative flex h-[26px] w-full items-center gap-2 rounded-[5px] px-1 text-[12.5px]",
@@ -224,12 +224,16 @@ function Classes({
                     >
                       <span className="w-[104px] shrink-0 truncate text-left" title={row.bucket}>
                         {row.bucket}
+                        <span className="sr-only">: </span>
                       </span>
                       <span className="relative h-2.5 min-w-0 flex-1">
                         <span className="absolute inset-y-0 left-0 rounded-[3px] bg-bar-ghost" style={{ width: `${Math.max(1, (100 * row.count) / most)}%` }} />
                         <span className="absolute inset-y-0 left-0 rounded-[3px] bg-bar" style={{ width: `${count ? Math.max(1, (100 * count) / most) : 0}%` }} />
                       </span>
-                      <span className="tabular w-11 shrink-0 text-right text-[11.5px] text-soft">{count < 10_000 ? number.format(count) : compact.format(count)}</span>
+                      <span className="tabular w-11 shrink-0 text-right text-[11.5px] text-soft">
+                        {count < 10_000 ? number.format(count) : compact.format(count)}
+                        <span className="sr-only"> of {number.format(row.count)}</span>
+                      </span>
                     </button>
                   </li>
                 );

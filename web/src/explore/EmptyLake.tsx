@@ -38,13 +38,16 @@ export function EmptyLake() {
   const python = local
     ? `import katiml
 
-lake = katiml.connect()          # the folder of this lake, ~/.katiml unless you named one
+# The folder that this server serves; without one, ~/.katiml
+lake = katiml.connect()
 lake.ingest([
     {
         "type": "IMAGE",
         "metadata": {"uri": "/path/to/image.jpg"},
         "tags": {"split": "train"},
-        "groundtruths": [{"task_type": "CLASSIFICATION", "class_name": "cat"}],
+        "groundtruths": [
+            {"task_type": "CLASSIFICATION", "class_name": "cat"},
+        ],
     }
 ])`
     : `import os
@@ -57,7 +60,9 @@ upload = upload_to_lake([
         "type": "IMAGE",
         "metadata": {"uri": "s3://bucket/image.jpg"},
         "tags": {"split": "train"},
-        "groundtruths": [{"task_type": "CLASSIFICATION", "class_name": "cat"}],
+        "groundtruths": [
+            {"task_type": "CLASSIFICATION", "class_name": "cat"},
+        ],
     }
 ])
 wait_for_upload(upload["id"])`;

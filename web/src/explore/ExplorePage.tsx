@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { ArrowDownNarrowWide, ArrowUpNarrowWide, BarChart3, ZoomIn } from "lucide-react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { countQuery, fieldsQuery } from "../api/queries";
+import { countQuery, fieldsQuery, pageQuery } from "../api/queries";
 import type { Attached, Datapoint, Filter } from "../api/types";
 import { FilterBar } from "../filters/FilterBar";
 import { toggled } from "../filters/model";
@@ -42,6 +42,8 @@ export function ExplorePage() {
     [search.truth, search.models, search.without, search.hidden, search.least],
   );
   const count = useQuery(countQuery(filters));
+  // The first rows are asked for beside their number, not after it.
+  useQuery({ ...pageQuery(filters, ordering, 0), notifyOnChangeProps: [] });
   const everything = useQuery(countQuery(NONE));
   const [selection, setSelection] = useState(Selection.none);
   const [classes, setClasses] = useState<string[]>([]);

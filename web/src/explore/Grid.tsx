@@ -1,7 +1,7 @@
 /** The whole result as a grid: only what is seen is there, pages come as they are needed. */
 import { useQueries, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { type KeyboardEvent, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { type KeyboardEvent, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { attachmentsQuery, type Ordering, PAGE, pageQuery } from "../api/queries";
 import type { Attached, Datapoint, Filter } from "../api/types";
 import { Fault } from "../ui/kit";
@@ -25,7 +25,7 @@ interface Props {
 const left = new Map<string, { offset: number; focus: number }>();
 
 export function Grid({ filters, ordering, count, tile, shown, selection, onSelect, onClasses }: Props) {
-  const key = JSON.stringify([filters, ordering, count]);
+  const key = JSON.stringify([filters, ordering]);
   return <Result key={key} id={key} {...{ filters, ordering, count, tile, shown, selection, onSelect, onClasses }} />;
 }
 
@@ -116,14 +116,16 @@ function Result({ id, filters, ordering, count, tile, shown, selection, onSelect
   };
 
   const lines = Array.from({ length: Math.max(0, view.last - view.first + 1) }, (_, index) => view.first + index);
-  const select = useMemo(
-    () => (index: number, range: boolean) => {
-      const row = rowAt(index);
+  // Tiles keep one function, so that they are drawn again only for what they show.
+  const latest = useRef(rowAt);
+  latest.current = rowAt;
+  const select = useCallback(
+    (index: number, range: boolean) => {
+      const row = latest.current(index);
       setFocus(index);
-      if (row) onSelect(row, index, range, rowAt);
+      if (row) onSelect(row, index, range, latest.current);
     },
-    // biome-ignore lint: rows are found when it is called
-    [onSelect, stamp, from],
+    [onSelect],
   );
   return (
     <div className="relative h-full">

@@ -47,7 +47,6 @@ export const Tile = memo(function Tile({ row, attached, index, width, height, sh
         search={(before) => before}
         tabIndex={focused ? 0 : -1}
         data-index={index}
-        aria-label={labelOf(row, own, index)}
         onClick={(event) => {
           if (event.shiftKey) choose(event);
         }}
@@ -100,7 +99,7 @@ function Image({ row, attached, width, height, shown }: { row: Datapoint; attach
       <Picture
         row={row}
         size={size}
-        alt=""
+        alt={nameOf(row)}
         className={clsx("absolute inset-0 h-full w-full object-contain", small && "[image-rendering:pixelated]")}
         onSize={row.metadata?.width ? undefined : (w, h) => setNatural({ width: w, height: h })}
       />
@@ -158,10 +157,4 @@ export function nameOf(row: Datapoint): string {
   const uri = row.metadata?.uri;
   if (typeof uri === "string" && !uri.startsWith("object://")) return uri.split(/[?#]/)[0]?.split("/").pop() || uri;
   return row.type.toLowerCase();
-}
-
-function labelOf(row: Datapoint, attached: Attached, index: number): string {
-  const truth = attached.groundtruths.find((one) => one.class_name)?.class_name;
-  const what = row.type === "TEXT" ? (row.text ?? "").slice(0, 80) : nameOf(row);
-  return [`Datapoint ${index + 1}`, what, truth].filter(Boolean).join(", ");
 }

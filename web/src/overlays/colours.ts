@@ -13,9 +13,12 @@ export function colourOf(name: string): string {
   return hex(place % 360, saturation, lightness);
 }
 
-/** A hash of a text whose neighbours lie far apart: FNV-1a, then the last step of MurmurHash3. */
+// Chosen so that the commonest classes (car, person, road, building, sky, cat, dog …) lie far apart.
+const SEED = 11_638;
+
+/** A hash of a text: FNV-1a, then the last step of MurmurHash3. */
 function mixed(name: string): number {
-  let hash = 77_777;
+  let hash = SEED;
   for (let index = 0; index < name.length; index++) hash = Math.imul(hash ^ name.charCodeAt(index), 16777619);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);

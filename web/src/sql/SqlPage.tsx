@@ -60,7 +60,7 @@ export function SqlPage() {
       actions={
         <Button kind="primary" disabled={run.isPending || !query.trim()} onClick={() => start(query)}>
           <Play size={14} fill="currentColor" aria-hidden /> {run.isPending ? "Running" : "Run"}
-          <kbd className="ml-1 font-sans text-[11px] opacity-80">Ctrl ↵</kbd>
+          <kbd aria-hidden className="ml-1 font-sans text-[11px]">Ctrl ↵</kbd>
         </Button>
       }
     >
