@@ -21,7 +21,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet 'torch==2.13.0' --editable '.[cloud,demo,ray,test,lint,torch,tensorflow,polars,hf,formats]'
+	$(PIP) install --quiet 'torch==2.13.0' --editable '.[cloud,demo,plots,index,ray,torch,tensorflow,polars,hf,formats,test,lint]'
 	touch $@ $(VENV)/.installed-demo
 
 demo: $(VENV)/.installed-demo  ## real images and a model's doubts, in and out of a lake
