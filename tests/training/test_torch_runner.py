@@ -417,8 +417,10 @@ def test_gradients_are_those_of_autograd(
         if name != "factors":
             found[name] = vectors("GRAD_EMBEDDINGS", f"{name}:fc", ids).astype(np.float64)
     np.testing.assert_allclose(found["full"], found["autograd"], rtol=1e-2, atol=2e-4)
-    error = vectors("GRAD_EMBEDDINGS", "factors:fc.error", ids).astype(np.float64)
-    inputs = vectors("GRAD_EMBEDDINGS", "factors:fc.input", ids).astype(np.float64)
+    inputs = vectors("EMBEDDINGS", "factors:fc.input", ids).astype(np.float64)
+    logits = vectors("LOGITS", "factors", ids).astype(np.float64)
+    error = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    error[np.arange(7), logits.argmax(1)] -= 1
     products = (error @ error.T) * (inputs @ inputs.T)
     full = found["full"] @ found["full"].T
     np.testing.assert_allclose(products, full, rtol=2e-2, atol=1e-3)
@@ -600,6 +602,21 @@ def test_ids_by_the_files_of_the_dataset(model: SmallNet, ids: list[str]) -> Non
         ({"logits_layer": "features"}, "logits of shape"),
         ({"logits_layer": "fc", "class_names": ["a"]}, "1 names, the logits have 3"),
         ({"logits_transform": lambda *_: []}, "need a logits_layer"),
+        (
+            {
+                "logits_layer": "fc",
+                "logits_transform": lambda *_, metadata: [],
+                "grad_embeddings_transform": LastLayerGradients("fc"),
+            },
+            "keeps them back",
+        ),
+        (
+            {
+                "logits_layer": "fc",
+                "grad_embeddings_transform": LastLayerGradients("features"),
+            },
+            "want logits of items x classes",
+        ),
         (
             {"logits_layer": "fc", "logits_transform": lambda *_, metadata: [{}]},
             "1 items for a batch of 3",

@@ -27,6 +27,9 @@ class Rows:
 
     def __init__(self, datapoints: pa.Table, groundtruths: pa.Table | None) -> None:
         self._datapoints = datapoints.combine_chunks()
+        self._columns = _arrays(self._datapoints)
+        # A column without any value would cost as much to read as one with.
+        self._filled: dict[str, pa.Array] = {}
         self._truths: pa.Table | None = None
         self._first = np.zeros(len(datapoints) + 1, np.int64)
         if groundtruths is not None and len(groundtruths):
@@ -34,6 +37,9 @@ class Rows:
             owners = owner.combine_chunks().to_numpy(zero_copy_only=False)
             order = np.argsort(owners, kind="stable")
             self._truths = groundtruths.take(pa.array(order)).combine_chunks()
+            self._filled = {
+                name: array for name, array in _arrays(self._truths).items() if not _is_empty(array)
+            }
             self._first = np.searchsorted(owners[order], np.arange(len(datapoints) + 1))
 
     def __len__(self) -> int:
@@ -53,15 +59,24 @@ class Rows:
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        row = {name: self._datapoints[name][index].as_py() for name in _FIELDS}
+        row = {name: array[index].as_py() for name, array in self._columns.items()}
         row["metadata"] = orjson.loads(row["metadata"]) if row["metadata"] else {}
         if self._truths is not None:
             for place in range(self._first[index], self._first[index + 1]):
-                truth = {
-                    name: self._truths[name][place].as_py() for name in self._truths.schema.names
-                }
+                truth = {name: array[place].as_py() for name, array in self._filled.items()}
                 row.update(targets_of(truth))
         return row
+
+
+def _arrays(table: pa.Table) -> dict[str, pa.Array]:
+    """The columns of a combined table, each in one piece."""
+    return {name: table[name].combine_chunks() for name in table.column_names}
+
+
+def _is_empty(array: pa.Array) -> bool:
+    if pa.types.is_list(array.type):
+        return not pc.sum(pc.list_value_length(array)).as_py()
+    return bool(array.null_count == len(array))
 
 
 def ids_of(

@@ -141,6 +141,12 @@ class TorchInferenceRunner(InferenceRunner):
             if isinstance(gradients, LastLayerGradients)
             else {}
         )
+        self._factorised = isinstance(gradients, LastLayerGradients) and gradients.factorised
+        if self._factorised and logits_transform is not None:
+            raise InvalidInput(
+                "the logits are a factor of the gradients, and a logits_transform keeps them back",
+                hint=f"LastLayerGradients({gradients.layer!r}, factorised=False)",  # type: ignore[union-attr]
+            )
         self._dropout = dropout_layers(self.model) if self.mc_dropout_samples else []
         if self.mc_dropout_samples and not self._dropout:
             raise InvalidInput(
@@ -210,7 +216,8 @@ class TorchInferenceRunner(InferenceRunner):
             if self._logits is not None:
                 logits = self._tensor(returned.get("logits"), self.logits_layer or "", _LOGITS)
                 for name, tensor in self._gradients(logits, given).items():
-                    _add(gradients, name, tensor.detach())
+                    into = embeddings if self._factorised else gradients
+                    _add(into, name, tensor.detach())
                 passes.append(logits.detach())
         if self.mc_dropout_samples > 1:
             embeddings = {
@@ -272,7 +279,11 @@ class TorchInferenceRunner(InferenceRunner):
         if transform is None:
             return {}
         if isinstance(transform, LastLayerGradients):
-            return transform(logits, self._tensor(given.get(transform.layer), transform.layer, ()))
+            inputs = self._tensor(given.get(transform.layer), transform.layer, ())
+            if not self._factorised:
+                return transform(logits.detach(), inputs.detach())
+            transform.check(logits, inputs)
+            return {f"{transform.layer}.input": inputs}
         made: Tensors = transform(logits)
         return made
 
