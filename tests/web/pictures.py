@@ -67,7 +67,8 @@ def main() -> None:
                     )
                     page = context.new_page()
                     page.goto(url)
-                    page.wait_for_timeout(2500)
+                    page.wait_for_load_state("networkidle")
+                    page.wait_for_timeout(1500)
                     if what == "sql":
                         page.get_by_role("button", name="Run").click()
                         page.wait_for_timeout(1500)
