@@ -1,4 +1,4 @@
-"""Images of any kind become small ones; what cannot is refused with a reason, before it costs much."""
+"""Images of any kind become small ones; what cannot is refused, before it costs much."""
 
 from __future__ import annotations
 

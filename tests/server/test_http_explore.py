@@ -1,4 +1,4 @@
-"""What the web app asks for in one request: attachments, counts by bucket, tags of many, demo data."""
+"""What the web app asks for at once: attachments, counts by bucket, tags of many, demo data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_tags_of_many_and_back(api_of_home: Api) -> None:
     done = api.rows("/api/datapoints/tag", body)
     assert done["datapoints"] == 6
     assert values() == ["cats"] * 6
-    assert sorted((before["value"] or "", len(before["datapointIds"])) for before in done["previous"]) == [
+    had = [(before["value"] or "", len(before["datapointIds"])) for before in done["previous"]]
+    assert sorted(had) == [
         ("", 1), ("dogs", 5),
     ]  # fmt: skip
     for before in done["previous"]:

@@ -128,7 +128,8 @@ def test_cookies_that_were_not_made_here(
     parts = value.split(".")
     wrong = [
         foreign, value[:-1], value + "0", "", ".", "1.local.default.9999999999.x.", "é" * 20,
-        ".".join([*parts[:2], "other", *parts[3:]]), ".".join([*parts[:3], "9999999999", *parts[4:]]),
+        ".".join([*parts[:2], "other", *parts[3:]]),
+        ".".join([*parts[:3], "9999999999", *parts[4:]]),
         value * 20,
     ]  # fmt: skip
     for one in wrong:

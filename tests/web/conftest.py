@@ -1,5 +1,7 @@
-"""A browser, and a `katiml serve` of its own process with real data. Skipped, with the reason, where
-there is no browser or the app was not built."""
+"""A browser, and a `katiml serve` of its own process with real data.
+
+Tests are skipped, with the reason, where there is no browser or the app was not built.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ from katiml.server.webapp import STATIC
 from tests.web import scenes
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
-    "--disable-background-networking", "--disable-sync", "--force-color-profile=srgb",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-component-update", "--disable-background-networking", "--disable-sync",
+    "--force-color-profile=srgb",
     "--autoplay-policy=no-user-gesture-required",
 ]  # fmt: skip
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"

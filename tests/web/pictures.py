@@ -48,7 +48,8 @@ def main() -> None:
             )
             pages = {
                 "explore": full.url,
-                "layers": f"{full.url}/?filters={streets}&tile=272&models={quote(json.dumps(['street-l']))}"
+                "layers": f"{full.url}/?filters={streets}&tile=272"
+                f"&models={quote(json.dumps(['street-l']))}"
                 f"&without={quote(json.dumps(['masks', 'polygons', 'lanes']))}"
                 f"&open={quote(json.dumps(['tags.hour', 'latency_ms', 'entropy']))}",
                 "datapoint": f"{full.url}/datapoints/{street}"
@@ -66,7 +67,8 @@ def main() -> None:
                     )
                     page = context.new_page()
                     page.goto(url)
-                    page.wait_for_timeout(2500)
+                    page.wait_for_load_state("networkidle")
+                    page.wait_for_timeout(1500)
                     if what == "sql":
                         page.get_by_role("button", name="Run").click()
                         page.wait_for_timeout(1500)
@@ -88,7 +90,9 @@ def _tag(name: str, value: str) -> dict[str, Any]:
 def _save(png: bytes, path: Path) -> None:
     """As a palette, which a screen does not show and a repository is glad of."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Drawn street scenes with everything that can be laid over an image, photographs, sounds and texts:
-real files for the web app's tests, benchmarks and pictures."""
+"""Drawn streets with all that can be laid over an image, photographs, sounds and texts: real files
+for the web app's tests, benchmarks and pictures."""
 
 from __future__ import annotations
 
 import math
 import wave
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class _Scene:
                 )
             white = _shade((236, 236, 228), self.light)
             solid = share in (0.04, 0.96)
-            for index, (near, far) in enumerate(zip(points, points[1:], strict=False)):
+            for index, (near, far) in enumerate(pairwise(points)):
                 if solid or index % 2 == 0:
                     width = max(1, int(2 + 7 * index / 12))
                     self.draw.line(

@@ -39,7 +39,8 @@ _INK = """() => {
   if (!canvas || !canvas.width) return 0;
   const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
   let sum = 0;
-  for (let i = 0; i < data.length; i += 97 * 4) sum = (sum * 31 + data[i] + data[i + 1] * 3 + data[i + 3]) % 1000003;
+  for (let i = 0; i < data.length; i += 97 * 4)
+    sum = (sum * 31 + data[i] + data[i + 1] * 3 + data[i + 3]) % 1000003;
   return sum;
 }"""
 
@@ -80,7 +81,7 @@ def test_predictions_side_by_side_and_the_raw_record(shared: Server, web: Watche
 def test_previous_and_next_follow_the_query(shared: Server, web: Watched) -> None:
     search = f"filters={quote(json.dumps([tagged('photographs')]))}&order=id&desc=true"
     page = web.open(f"{shared.url}/datapoints/{first(shared, tagged('photographs'))}?{search}")
-    # The first made is the last of the descending order, which a link from elsewhere has to find out.
+    # The first made is the last of the descending order; a link from elsewhere has to find out.
     expect(page.get_by_role("button", name="Next (→)")).to_be_disabled()
     page.get_by_role("button", name="Previous (←)").click()
     expect(page.get_by_role("button", name="Next (→)")).to_be_enabled()
@@ -114,7 +115,8 @@ def test_a_sound_is_played(shared: Server, web: Watched) -> None:
     # The wave has peaks of different heights once the file was decoded.
     eventually(
         page,
-        "new Set([...document.querySelectorAll('main svg rect')].map(r => r.getAttribute('height'))).size > 20",
+        "new Set([...document.querySelectorAll('main svg rect')]"
+        ".map(bar => bar.getAttribute('height'))).size > 20",
     )
 
 

@@ -52,7 +52,8 @@ def test_everything_is_there(shared: Server, web: Watched, records: Any) -> None
     expect(grid.get_by_role("gridcell").first).to_be_visible()
     eventually(
         page,
-        "[...document.querySelectorAll('[role=grid] img')].filter(i => i.naturalWidth > 0).length > 5",
+        "[...document.querySelectorAll('[role=grid] img')]"
+        ".filter(image => image.naturalWidth > 0).length > 5",
     )
 
 
@@ -167,11 +168,14 @@ def test_images_that_cannot_be_shown_say_why(shared: Server, web: Watched) -> No
 
 def test_layers_are_drawn(shared: Server, web: Watched) -> None:
     page = web.open(address(shared, filters=STREETS))
-    painted = """() => [...document.querySelectorAll('[role=grid] canvas')].slice(0, 6).map(canvas => {
-        const copy = new OffscreenCanvas(canvas.width, canvas.height), context = copy.getContext('2d');
-        context.drawImage(canvas, 0, 0);
-        return context.getImageData(0, 0, copy.width, copy.height).data.filter((v, i) => i % 4 === 3 && v).length;
-    })"""
+    painted = """() => [...document.querySelectorAll('[role=grid] canvas')].slice(0, 6)
+        .map(canvas => {
+          const copy = new OffscreenCanvas(canvas.width, canvas.height);
+          const context = copy.getContext('2d');
+          context.drawImage(canvas, 0, 0);
+          const { data } = context.getImageData(0, 0, copy.width, copy.height);
+          return data.filter((value, place) => place % 4 === 3 && value).length;
+        })"""
     eventually(page, f"({painted})().filter(n => n > 300).length === 6")
     before = page.evaluate(painted)
     page.get_by_role("button", name="Layers").press("Enter")

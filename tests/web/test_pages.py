@@ -31,7 +31,8 @@ def test_the_demo_data_come_in_one_click(empty: Server, web: Watched) -> None:
     expect(page.get_by_role("status").first).to_contain_text("1,797 datapoints", timeout=60_000)
     eventually(
         page,
-        "[...document.querySelectorAll('[role=grid] img')].filter(i => i.naturalWidth === 64).length > 5",
+        "[...document.querySelectorAll('[role=grid] img')]"
+        ".filter(image => image.naturalWidth === 64).length > 5",
     )
 
 

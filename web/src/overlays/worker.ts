@@ -56,8 +56,9 @@ async function draw({ width, height, ratio, drawing }: Job): Promise<ImageBitmap
     const painted = await paintedMask(mask);
     if (painted) context.drawImage(painted, x, y, drawing.width * scale, drawing.height * scale);
   }
-  // Below this there is more label than image.
-  const text = width < 150 ? 0 : width < 260 ? 8.5 : 10;
+  // Where there would be more label than image, there is none.
+  const crowded = drawing.shapes.length > 40 && width < 400;
+  const text = crowded || width < 150 ? 0 : width < 260 ? 8.5 : 10;
   drawShapes(context, drawing, scale, x, y, (width < 200 ? 1.2 : 1.5) * ratio, text * ratio);
   return canvas.transferToImageBitmap();
 }
