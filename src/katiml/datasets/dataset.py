@@ -127,7 +127,8 @@ class Dataset(Members):
         return self._scope.at(View(members))
 
     def __len__(self) -> int:
-        return len(read_set(self._scope, self._now().members) - gone_rows(self._scope))
+        members = read_set(self._scope, self._now().members)
+        return len(members) - len(gone_rows(self._scope, members))
 
     def __bool__(self) -> bool:
         return True
@@ -200,13 +201,15 @@ class Dataset(Members):
         """What is not committed yet."""
         state = self._now()
         head = read_version(self._scope, state.head) if state.head else None
-        gone = gone_rows(self._scope)
+        committed = read_set(self._scope, head.members) if head else BitMap()
+        members = read_set(self._scope, state.members)
+        gone = gone_rows(self._scope, members | committed)
         return Status(
             dataset=state,
             head=head,
-            members=read_set(self._scope, state.members) - gone,
+            members=members - gone,
             gone=gone,
-            committed=read_set(self._scope, head.members) if head else BitMap(),
+            committed=committed,
             compare=lambda: self.diff(head.id if head else None, DRAFT),
         )
 
@@ -498,7 +501,8 @@ def snapshot(scope: Scope, state: DatasetState, version: VersionState | None) ->
     """A version, or the members of now, as one side of a diff."""
     if version is not None:
         return Snapshot.of(Version(scope, version))
-    members = read_set(scope, state.members) - gone_rows(scope)
+    stored = read_set(scope, state.members)
+    members = stored - gone_rows(scope, stored)
     return Snapshot(state.id, None, members, "uncommitted")
 
 
