@@ -134,8 +134,8 @@ class Dataset(Members):
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        """What a JSON document says of it."""
-        state = self._now()
+        """What it was when it was last looked at, as plain JSON values."""
+        state = self._state
         return {
             "id": state.id,
             "name": state.name,
@@ -144,7 +144,6 @@ class Dataset(Members):
             "head": state.head,
             "draft": state.draft,
             "revision": state.revision,
-            "size": len(self),
         }
 
     # -- members -----------------------------------------------------------------------------
@@ -223,11 +222,11 @@ class Dataset(Members):
         *,
         expected_revision: int | None = None,
     ) -> Version:
-        """Make a version of the members, with their ground truths and tags as they are now.
+        """Make a version of the members, with their fields, tags and ground truths of now.
 
         `author` is by default KATIML_AUTHOR, or the user of this computer. Raises Conflict when
-        neither members nor their labels differ from the head, unless `allow_empty`; InvalidInput
-        for an empty message.
+        neither the members nor any of these differ from the head, unless `allow_empty`;
+        InvalidInput for an empty message.
         """
         text = checked_text("message", message)
         run = partial(
@@ -252,7 +251,7 @@ class Dataset(Members):
             return False
         return any(
             relabelled(self._scope, head.members, head.moment, None, table)
-            for table in ("groundtruths", "tags")
+            for table in ("groundtruths", "tags", "datapoints")
         )
 
     def versions(self) -> list[Version]:
