@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import imports, ingest, memory, over_http, queries, transactions
+from benchmarks import datasets, imports, ingest, memory, over_http, queries, transactions
 from benchmarks.common import Sizes, Topic, machine
 
 __all__ = ["main"]
@@ -22,6 +22,7 @@ _TOPICS = {
     "memory": memory.run,
     "queries": queries.run,
     "http": over_http.run,
+    "datasets": datasets.run,
 }
 _INTRODUCTION = """# Benchmarks
 

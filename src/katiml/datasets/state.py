@@ -274,8 +274,10 @@ def save(
     author: str | None,
     *,
     more: Mapping[str, Any] | None = None,
+    note: bool = True,
 ) -> DatasetState:
     """Write a changed dataset, and the edit that made it so; `more` is kept in the edit's `after`.
+    Without `note` it is part of a change that says what it is itself.
 
     Returns the dataset with its next revision.
     """
@@ -307,6 +309,8 @@ def save(
         }
     )
     transaction.append("dataset_edits", pa.Table.from_pylist([edit], schema))
+    if not note:  # the edit is part of another change
+        return after
     summary = {"dataset": after.id, "name": after.name, **(more or {})}
     transaction.note(f"dataset.{kind}", author, summary=summary)
     return after

@@ -115,6 +115,10 @@ class Version(Members):
     def __len__(self) -> int:
         return self.size
 
+    def __bool__(self) -> bool:
+        # A version without datapoints is one all the same.
+        return True
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Version) and other.id == self.id
 
