@@ -12,7 +12,6 @@ import numpy as np
 
 import katiml
 from benchmarks.common import Measure, Sizes, Topic, median_time, seconds
-from katiml.datasets import Dataset
 from katiml.lake import Lake
 
 __all__ = ["run"]
@@ -70,13 +69,11 @@ def _versions(topic: Topic, lake: Lake, count: int, repeats: int) -> None:
     dataset.add(filters=_HALF)
     adding = time.perf_counter() - start
     first = dataset.commit("first")
-    rows = _Rows(lake, dataset)
+    rows = _Rows(lake)
     floor = _once(lambda: rows.copy(0, 1))
     size = f"{first.size:,} members"
     measures = topic.measures
-    measures.append(
-        Measure(f"add by filter, {size}", seconds(adding), seconds(floor), adding / floor)
-    )
+    measures.append(_compared(f"add by filter, {size}", adding, floor))
 
     apart = min(_APART, count // 10)
     changes = _other_ids(lake, apart * repeats)
@@ -86,7 +83,7 @@ def _versions(topic: Topic, lake: Lake, count: int, repeats: int) -> None:
         commits.append(_once(lambda: dataset.commit("more")))
     taken = float(np.median(commits))
     aim = "< 20 ms" if count == _MAIN else ""
-    measures.append(Measure(f"commit, {size}", seconds(taken), seconds(floor), taken / floor, aim))
+    measures.append(_compared(f"commit, {size}", taken, floor, aim))
 
     head = dataset.at("HEAD")
 
@@ -95,18 +92,20 @@ def _versions(topic: Topic, lake: Lake, count: int, repeats: int) -> None:
         dataset.checkout(head)
 
     taken = median_time(checkouts, repeats) / 2
-    measures.append(Measure(f"checkout, {size}", seconds(taken), seconds(floor), taken / floor))
+    measures.append(_compared(f"checkout, {size}", taken, floor))
 
-    second, third = dataset.at("HEAD~1") if repeats > 1 else first, head
+    pair = (dataset.at("HEAD~1").id, head.id)
     floor = median_time(lambda: rows.difference(0, 1), repeats)
-    taken = median_time(lambda: _counted(dataset.diff(second, third)), repeats, warm=1)
+    taken = median_time(lambda: _counted(dataset.diff(*pair)), repeats, warm=1)
     aim = "< 10 ms" if count == _MAIN else ""
     what = f"diff, {apart:,} apart, {size}"
-    measures.append(Measure(what, seconds(taken), seconds(floor), taken / floor, aim))
-    taken = median_time(lambda: dataset.diff(second, third).ids("added"), repeats)
-    measures.append(
-        Measure(f"the same with ids, {size}", seconds(taken), seconds(floor), taken / floor)
-    )
+    measures.append(_compared(what, taken, floor, aim))
+    taken = median_time(lambda: dataset.diff(*pair).ids("added"), repeats)
+    measures.append(_compared(f"the same with ids, {size}", taken, floor))
+
+
+def _compared(what: str, taken: float, floor: float, aim: str = "") -> Measure:
+    return Measure(what, seconds(taken), seconds(floor), taken / floor, aim)
 
 
 def _once(work: Callable[[], Any]) -> float:
@@ -122,7 +121,7 @@ def _counted(diff: Any) -> tuple[int, int]:
 class _Rows:
     """What versions cost as rows: a table of (version, datapoint), copied at each commit."""
 
-    def __init__(self, lake: Lake, dataset: Dataset) -> None:
+    def __init__(self, lake: Lake) -> None:
         self.store = lake.scope.store
         self.execute("CREATE TABLE lake.copied (version INTEGER, datapoint UUID)")
         self.execute(
@@ -160,15 +159,7 @@ def _reading(topic: Topic, lake: Lake, repeats: int) -> None:
     floor = median_time(lambda: drain(lake.datapoints, _HALF), repeats, warm=1)
     taken = median_time(lambda: drain(version.datapoints, None), repeats, warm=1)
     what = f"read a version's {version.size:,} of {2 * version.size:,} datapoints"
-    topic.measures.append(
-        Measure(
-            f"{what} (beside: an unversioned select)",
-            seconds(taken),
-            seconds(floor),
-            taken / floor,
-            "1.3",
-        )
-    )
+    topic.measures.append(_compared(f"{what} (beside: an unversioned select)", taken, floor, "1.3"))
 
 
 def _many_commits(topic: Topic, count: int, commits: int, changes: int) -> None:

@@ -26,7 +26,8 @@ def changes(frame: Any, *keys: str) -> dict[Any, tuple[int, int, int]]:
 
 @pytest.fixture
 def diff(lake: Lake, dataset: Dataset, ids: list[str], label: Label) -> Diff:
-    """From t0 - t4 to t2 - t7, t3 relabelled, t4 tagged otherwise, t2 labelled again as it was."""
+    """From t0 - t4 to t2 - t7, t3 relabelled, t4 tagged and written otherwise, t2 and t3 labelled
+    or written again as they were."""
     made = {"task_type": "CLASSIFICATION", "model_name": "net", "class_name": "cat"}
     lake.ingest([{"id": id_, "predictions": [made]} for id_ in ids[:6]])
     dataset.add(ids[:5])
@@ -36,13 +37,17 @@ def diff(lake: Lake, dataset: Dataset, ids: list[str], label: Label) -> Diff:
     label(ids[2], "cat")
     label(ids[3], "bird")
     label(ids[9], "bird")
-    lake.ingest([{"id": ids[4], "tags": {"half": "both", "new": "x"}}])
+    lake.ingest([{"id": ids[4], "tags": {"half": "both", "new": "x"}, "text": "edited"}])
+    lake.ingest([{"id": ids[3], "text": "t3"}])
     return dataset.diff(first, dataset.commit("six"))
 
 
 def test_a_diff_says_what_changed(diff: Diff, ids: list[str]) -> None:
     counts = (diff.added_count, diff.removed_count, diff.relabelled_count, diff.retagged_count)
-    assert counts == (3, 2, 1, 1) and diff
+    assert counts == (3, 2, 1, 1) and diff.edited_count == 1 and diff
+    assert diff.edited.to_dict("records") == [
+        {"id": ids[4], "before": ["text=t4"], "after": ["text=edited"]}
+    ]
     assert diff.added["id"].tolist() == diff.ids("added") == ids[5:8]
     assert diff.removed["id"].tolist() == diff.ids("removed") == ids[:2]
     assert diff.relabelled.to_dict("records") == [
@@ -71,7 +76,13 @@ def test_a_diff_compares_distributions(diff: Diff) -> None:
 
 def test_a_diff_is_json_and_a_table(diff: Diff, ids: list[str], dataset: Dataset) -> None:
     found = json.loads(json.dumps(diff.to_dict()))
-    assert found["counts"] == {"added": 3, "removed": 2, "relabelled": 1, "retagged": 1}
+    assert found["counts"] == {
+        "added": 3,
+        "removed": 2,
+        "relabelled": 1,
+        "retagged": 1,
+        "edited": 1,
+    }
     assert found["added"] == ids[5:8] and found["relabelled"] == [ids[3]]
     assert found["before"]["version"]["message"] == "five"
     assert found["after"]["size"] == 6 and found["after"]["dataset"] == dataset.id

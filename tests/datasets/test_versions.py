@@ -82,7 +82,10 @@ def test_nothing_to_commit(lake: Lake, dataset: Dataset, ids: list[str], label: 
     assert relabelled.members_hash == first.members_hash
     assert relabelled.content_hash() != first.content_hash()
     lake.ingest([{"id": ids[0], "tags": {"half": "neither"}}])
-    assert dataset.commit("retagged").parents == [relabelled.id]
+    retagged = dataset.commit("retagged")
+    assert retagged.parents == [relabelled.id]
+    lake.ingest([{"id": ids[0], "metadata": {"width": 5}}])
+    assert dataset.commit("edited").parents == [retagged.id]
 
 
 def test_a_message_is_a_text(dataset: Dataset, ids: list[str]) -> None:

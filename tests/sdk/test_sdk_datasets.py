@@ -72,7 +72,7 @@ def test_members_versions_and_rows(lake: katiml.Lake, ids: list[str]) -> None:
         ]
     )
     diff = dataset.diff()
-    assert diff.counts == {"added": 1, "removed": 1, "relabelled": 1, "retagged": 0}
+    assert diff.counts == {"added": 1, "removed": 1, "relabelled": 1, "retagged": 0, "edited": 0}
     assert diff.removed == ids[:1] and len(diff.relabelled) == 1
     assert diff.groundtruths.set_index("bucket")["change"].to_dict() == {
         "bird": 1,

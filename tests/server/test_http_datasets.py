@@ -166,7 +166,13 @@ def test_what_is_beside_the_old_addresses(api: Api, path: str, ids: list[str]) -
     assert api.rows(f"{path}/tags", {"name": "v1/final"}) == {"v1/final": merged["version"]["id"]}
     assert get(api, f"{path}/versions")[1]["tags"] == ["v1/final"]
     found = get(api, f"{path}/diff", params={"before": root[:8], "after": "v1/final"})
-    assert found["counts"] == {"added": 1, "removed": 1, "relabelled": 0, "retagged": 0}
+    assert found["counts"] == {
+        "added": 1,
+        "removed": 1,
+        "relabelled": 0,
+        "retagged": 0,
+        "edited": 0,
+    }
     assert found["added"] == ids[4:5] and found["distributions"]["tags"]
     body = {"before": root, "after": merged["version"]["id"], "ids": False, "distributions": False}
     assert set(api.rows("/api/dataset/diff", body)) == {"before", "after", "counts"}

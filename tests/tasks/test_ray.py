@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+import katiml
 from katiml.errors import InvalidInput
 from katiml.miners.coreset import k_center
 from katiml.miners.nearest_neighbors import by_distance
 from katiml.miners.strategy import Run as StrategyRun
-from katiml.tasks import Stopped, executors
+from katiml.tasks import Stopped, Task, executors
 from katiml.tasks.executors import Executor, Local, executor_of_environment, spread_over
+from katiml.vectors import project, projections
+from tests.mining.conftest import LABELLED, UNLABELLED, pool
+from tests.store.processes import Script
 
 ray = pytest.importorskip(
     "ray", reason="Ray has no wheel for this Python: katiml[ray] leaves it out"
@@ -186,8 +190,7 @@ def test_coreset__a_raylet_killed_in_the_middle(
         assert np.array_equal(own, other, equal_nan=True)
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@pytest.mark.parametrize("highest", [False, True])
+@pytest.mark.parametrize(("metric", "highest"), [("euclidean", True), ("cosine", False)])
 def test_nearest_and_farthest(executor: Executor, metric: str, highest: bool) -> None:
     wanted = by_distance(MATRIX, MATRIX[:9] + 1, 50, metric=metric, highest=highest)
     for spread in (executor, Local(4)):
@@ -195,3 +198,60 @@ def test_nearest_and_farthest(executor: Executor, metric: str, highest: bool) ->
             found = by_distance(MATRIX, MATRIX[:9] + 1, 50, metric=metric, highest=highest)
         for own, other in zip(found, wanted, strict=True):
             assert np.array_equal(own, other)
+
+
+def test_projections(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projections, "_VALUES", 400)
+    matrix = RANDOM.normal(size=(300, 8)).astype(np.float32)
+    wanted = {method: project(matrix, method) for method in ("pca", "tsne")}
+    with spread_over(executor):
+        for method, places in wanted.items():
+            assert np.array_equal(project(matrix, method), places), method
+
+
+def test_miners_of_a_lake__a_raylet_killed_in_the_middle(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("ENTROPY", {"model_name": "net"}),
+        ("NEAREST_NEIGHBORS", {"model_name": "net:last", "reference_filters": LABELLED}),
+        ("CORESET", {"model_name": "net:last", "reference_filters": LABELLED}),
+    ]
+    monkeypatch.setattr(executors, "_SMALLEST_PART", 10)
+    with katiml.connect(tmp_path / "lake") as lake:
+        lake.ingest(pool(200))
+        monkeypatch.delenv("KATIML_RAY_ADDRESS")
+        wanted = [lake.mine(strategy, 30, UNLABELLED, **more) for strategy, more in told]
+        monkeypatch.setenv("KATIML_RAY_ADDRESS", cluster.address)
+        for (strategy, more), local in zip(told, wanted, strict=True):
+            miner = lake.miners.create(strategy, 30, UNLABELLED, **more)
+            killed: list[bool] = []
+
+            def kill(task: Task, killed: list[bool] = killed) -> None:
+                if task.progress and not killed and task.progress < 1:
+                    killed.append(True)
+                    cluster.kill()
+
+            picked = miner.run(on_progress=kill if strategy == "CORESET" else None).picked
+            assert picked.ids == local.ids
+            assert np.array_equal(picked.scores, local.scores)
+            assert picked.explanation["executor"] == "ray"
+        assert killed
+
+
+def test_no_cluster_answers(tmp_path: Path) -> None:
+    """In a process of its own: this one has joined a cluster."""
+    script = """
+    import katiml
+    with katiml.connect(sys.argv[1]) as lake:
+        lake.ingest([{"type": "TEXT", "text": "one"}])
+        try:
+            lake.mine("RANDOM", 1)
+        except katiml.KatiMLError as error:
+            say(error.code, error.message, error.hint)
+    """
+    address = "127.0.0.1:1"
+    with Script(script, tmp_path / "lake", KATIML_RAY_ADDRESS=address) as process:
+        said = process.line()
+    assert said.startswith("cluster_unreachable no Ray cluster answers at KATIML_RAY_ADDRESS")
+    assert "ray start" in said

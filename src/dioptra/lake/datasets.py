@@ -14,7 +14,7 @@ Uploaded 3 records to the lake. ...
 ['one', 'two']
 >>> dataset.remove_datapoints(dataset.download_datapoints()["id"][:1])
 >>> dataset.diff().counts
-{'added': 0, 'removed': 1, 'relabelled': 0, 'retagged': 0}
+{'added': 0, 'removed': 1, 'relabelled': 0, 'retagged': 0, 'edited': 0}
 >>> dataset.at(version).select_datapoints()["text"].tolist()
 ['one', 'two']
 """
@@ -277,7 +277,7 @@ class DatasetVersion(_Rows):
 class DatasetDiff:
     """How two versions differ; `print` shows a table.
 
-    `counts`, and the ids `added`, `removed`, `relabelled`, `retagged`; `groundtruths`,
+    `counts`, and the ids `added`, `removed`, `relabelled`, `retagged`, `edited`; `groundtruths`,
     `predictions` and `tags` are frames of how many there are of each before and after.
     """
 
@@ -289,6 +289,7 @@ class DatasetDiff:
         self.removed: list[str] = found["removed"]
         self.relabelled: list[str] = found["relabelled"]
         self.retagged: list[str] = found["retagged"]
+        self.edited: list[str] = found["edited"]
         spread = found["distributions"]
         counted = ["before", "after", "change"]
         labelled = ["task_type", "bucket", *counted]

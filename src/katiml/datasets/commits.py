@@ -59,7 +59,7 @@ def commit(
     state = lock(transaction, dataset, expected_revision)
     head = read_version(transaction, state.head) if state.head else None
     stored = read_set(transaction, state.members)
-    gone = gone_rows(transaction) & stored
+    gone = gone_rows(transaction, stored)
     members, name = stored, state.members
     if gone:
         members = stored - gone
@@ -278,7 +278,8 @@ def merge(
         version = ours if base == theirs else theirs
         members = version.members
     else:
-        merged = merge_members(start, mine, other) - gone_rows(transaction)
+        merged = merge_members(start, mine, other)
+        merged = merged - gone_rows(transaction, merged)
         members = write_set(transaction, merged, ours.members)
         text = message or f"Merge {theirs.id[:8]} into {ours.id[:8]}"
         parents = (ours, theirs)

@@ -127,14 +127,15 @@ class Dataset(Members):
         return self._scope.at(View(members))
 
     def __len__(self) -> int:
-        return len(read_set(self._scope, self._now().members) - gone_rows(self._scope))
+        members = read_set(self._scope, self._now().members)
+        return len(members) - len(gone_rows(self._scope, members))
 
     def __bool__(self) -> bool:
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        """What a JSON document says of it."""
-        state = self._now()
+        """What it was when it was last looked at, as plain JSON values."""
+        state = self._state
         return {
             "id": state.id,
             "name": state.name,
@@ -143,7 +144,6 @@ class Dataset(Members):
             "head": state.head,
             "draft": state.draft,
             "revision": state.revision,
-            "size": len(self),
         }
 
     # -- members -----------------------------------------------------------------------------
@@ -200,13 +200,15 @@ class Dataset(Members):
         """What is not committed yet."""
         state = self._now()
         head = read_version(self._scope, state.head) if state.head else None
-        gone = gone_rows(self._scope)
+        committed = read_set(self._scope, head.members) if head else BitMap()
+        members = read_set(self._scope, state.members)
+        gone = gone_rows(self._scope, members | committed)
         return Status(
             dataset=state,
             head=head,
-            members=read_set(self._scope, state.members) - gone,
+            members=members - gone,
             gone=gone,
-            committed=read_set(self._scope, head.members) if head else BitMap(),
+            committed=committed,
             compare=lambda: self.diff(head.id if head else None, DRAFT),
         )
 
@@ -220,11 +222,11 @@ class Dataset(Members):
         *,
         expected_revision: int | None = None,
     ) -> Version:
-        """Make a version of the members, with their ground truths and tags as they are now.
+        """Make a version of the members, with their fields, tags and ground truths of now.
 
         `author` is by default KATIML_AUTHOR, or the user of this computer. Raises Conflict when
-        neither members nor their labels differ from the head, unless `allow_empty`; InvalidInput
-        for an empty message.
+        neither the members nor any of these differ from the head, unless `allow_empty`;
+        InvalidInput for an empty message.
         """
         text = checked_text("message", message)
         run = partial(
@@ -249,7 +251,7 @@ class Dataset(Members):
             return False
         return any(
             relabelled(self._scope, head.members, head.moment, None, table)
-            for table in ("groundtruths", "tags")
+            for table in ("groundtruths", "tags", "datapoints")
         )
 
     def versions(self) -> list[Version]:
@@ -498,7 +500,8 @@ def snapshot(scope: Scope, state: DatasetState, version: VersionState | None) ->
     """A version, or the members of now, as one side of a diff."""
     if version is not None:
         return Snapshot.of(Version(scope, version))
-    members = read_set(scope, state.members) - gone_rows(scope)
+    stored = read_set(scope, state.members)
+    members = stored - gone_rows(scope, stored)
     return Snapshot(state.id, None, members, "uncommitted")
 
 

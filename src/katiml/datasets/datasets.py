@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from pyroaring import BitMap
+
 from katiml.datasets import edits
 from katiml.datasets.dataset import Dataset, snapshot, warn_if
 from katiml.datasets.diff import Diff, Snapshot
+from katiml.datasets.picking import gone_rows
 from katiml.datasets.references import find_version
 from katiml.datasets.sets import read_set
 from katiml.datasets.state import (
@@ -75,6 +78,14 @@ class Datasets:
     def list(self) -> list[Dataset]:
         """All datasets, the oldest first."""
         return [Dataset(self._scope, state) for state in list_datasets(self._scope)]
+
+    def sizes(self) -> dict[str, int]:
+        """How many members each dataset has now, by its id."""
+        stored = {
+            state.id: read_set(self._scope, state.members) for state in list_datasets(self._scope)
+        }
+        gone = gone_rows(self._scope, BitMap().union(*stored.values()))
+        return {id_: members.difference_cardinality(gone) for id_, members in stored.items()}
 
     def rename(self, name_or_id: str, name: str, *, author: str | None = None) -> Dataset:
         """Give a dataset another name."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyroaring import BitMap
 
-from katiml.datasets.labels import label_texts, relabelled, tag_texts
+from katiml.datasets.labels import field_texts, label_texts, relabelled, tag_texts
 from katiml.datasets.report import as_text, report
 from katiml.datasets.spread import spread
 from katiml.datasets.version import Version
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Diff", "Snapshot"]
 
-_PARTS = ("added", "removed", "relabelled", "retagged")
+_PARTS = ("added", "removed", "relabelled", "retagged", "edited")
 _TABLES = ("groundtruths", "predictions", "tags")
 
 
@@ -56,9 +56,9 @@ class Diff:
     """The change from `before` to `after`. Counts of members are there; the rest is read when asked
     for, each once.
 
-    `added` and `removed` are DataFrames of datapoints; `relabelled` and `retagged` of members of
-    both whose ground truths or tags differ, with what they were and are; `groundtruths`,
-    `predictions` and `tags` of how many there are of each class or value before and after.
+    `added` and `removed` are DataFrames of datapoints; `relabelled`, `retagged` and `edited` of
+    members of both whose ground truths, tags or own fields differ, with what they were and are;
+    `groundtruths`, `predictions` and `tags` of how many there are of each before and after.
     """
 
     def __init__(self, scope: Scope, before: Snapshot, after: Snapshot) -> None:
@@ -73,9 +73,7 @@ class Diff:
         )
 
     def __bool__(self) -> bool:
-        return bool(
-            self.added_count or self.removed_count or self.relabelled_count or self.retagged_count
-        )
+        return any(getattr(self, f"{part}_rows") for part in _PARTS)
 
     # -- members -----------------------------------------------------------------------------
 
@@ -98,6 +96,11 @@ class Diff:
     def retagged_rows(self) -> BitMap:
         """The row numbers of the members of both whose tags differ."""
         return self._different("tags")
+
+    @cached_property
+    def edited_rows(self) -> BitMap:
+        """The row numbers of the members of both whose own fields (text, metadata) differ."""
+        return self._different("datapoints")
 
     def _different(self, table: str) -> BitMap:
         both = self.before.members & self.after.members
@@ -122,6 +125,11 @@ class Diff:
     def retagged_count(self) -> int:
         """How many members of both have other tags."""
         return len(self.retagged_rows)
+
+    @property
+    def edited_count(self) -> int:
+        """How many members of both have other fields of their own."""
+        return len(self.edited_rows)
 
     @cached_property
     def added(self) -> pd.DataFrame:
@@ -149,24 +157,31 @@ class Diff:
         """`id`, and the tags `before` and `after` as lists of texts `name=value`."""
         return self._texts(self.retagged_rows, tag_texts)
 
-    def _texts(self, rows: BitMap, texts_of: Any) -> pd.DataFrame:
+    @cached_property
+    def edited(self) -> pd.DataFrame:
+        """`id`, and those fields that differ, `before` and `after` as lists `name=value`."""
+        return self._texts(self.edited_rows, field_texts, only_changed=True)
+
+    def _texts(self, rows: BitMap, texts_of: Any, *, only_changed: bool = False) -> pd.DataFrame:
         import pandas as pd
 
         before, after = (
             texts_of(self._scope.at(View(rows, side.moment))) for side in (self.before, self.after)
         )
+        columns: dict[str, list[Any]] = {"id": [], "before": [], "after": []}
         ids = self._ids(rows)
-        return pd.DataFrame(
-            {
-                "id": pd.Series([ids[row] for row in rows if row in ids], dtype=object),
-                "before": pd.Series([before.get(row, []) for row in rows if row in ids]),
-                "after": pd.Series([after.get(row, []) for row in rows if row in ids]),
-            },
-            columns=["id", "before", "after"],
-        )
+        for row in to_rows(rows).tolist():
+            if row in ids:
+                was, now = before.get(row, []), after.get(row, [])
+                kept = set(was) & set(now) if only_changed else set()
+                columns["id"].append(ids[row])
+                columns["before"].append([text for text in was if text not in kept])
+                columns["after"].append([text for text in now if text not in kept])
+        return pd.DataFrame({name: pd.Series(own, dtype=object) for name, own in columns.items()})
 
     def ids(self, part: str) -> list[str]:
-        """The ids of the datapoints "added", "removed", "relabelled" or "retagged".
+        """The ids of the datapoints "added", "removed", "relabelled", "retagged" or
+        "edited".
 
         Those of datapoints that were purged are among them.
         """

@@ -14,7 +14,7 @@ from katiml.store.bitmaps import from_rows
 from katiml.store.scope import Scope
 from katiml.store.views import Moment, View, inside
 
-__all__ = ["content_hash", "label_texts", "relabelled", "tag_texts"]
+__all__ = ["content_hash", "field_texts", "label_texts", "relabelled", "tag_texts"]
 
 _CHILDREN = ("bboxes", "lanes", "completions")
 # Columns that say where and when a row was written, and not what it holds.
@@ -48,7 +48,11 @@ def _tag_rows() -> str:
     return f"SELECT datapoint, {_fingerprint('tags')} AS number FROM {{tags}}"
 
 
-_ROWS = {"groundtruths": _groundtruth_rows, "tags": _tag_rows}
+def _field_rows() -> str:
+    return f"SELECT id AS datapoint, {_fingerprint('datapoints')} AS number FROM {{datapoints}}"
+
+
+_ROWS = {"groundtruths": _groundtruth_rows, "tags": _tag_rows, "datapoints": _field_rows}
 
 
 def content_hash(scope: Scope) -> str:
@@ -76,7 +80,8 @@ def relabelled(
     after: Moment | None,
     table: str = "groundtruths",
 ) -> BitMap:
-    """Those of `members` whose ground truths (or `tags`) at `after` are others than at `before`.
+    """Those of `members` whose ground truths at `after` are others than at `before`; with another
+    `table` whose "tags", or whose own fields ("datapoints").
 
     None is the state of now. Rows that were written again with the same content do not count.
     """
@@ -110,10 +115,9 @@ def _touched(scope: Scope, before: Moment | None, after: Moment | None, table: s
     parts = []
     for name in tables:
         owned = " AND groundtruth IS NOT NULL" if name in _CHILDREN else ""
-        parts.append(f"SELECT datapoint FROM {{{name}}} WHERE {current[0]} <> {past[0]}{owned}")
-        parts.append(
-            f"SELECT datapoint FROM {{removed_{name}}} WHERE {current[1]} <> {past[1]}{owned}"
-        )
+        own = "id AS datapoint" if name == "datapoints" else "datapoint"
+        parts.append(f"SELECT {own} FROM {{{name}}} WHERE {current[0]} <> {past[0]}{owned}")
+        parts.append(f"SELECT {own} FROM {{removed_{name}}} WHERE {current[1]} <> {past[1]}{owned}")
     rows = scope.query(
         f"WITH touched AS MATERIALIZED ({' UNION '.join(parts)}) "
         "SELECT row FROM {datapoints} WHERE id IN (SELECT datapoint FROM touched) "
@@ -157,5 +161,16 @@ def tag_texts(scope: Scope) -> dict[int, list[str]]:
     table = scope.query(
         "SELECT place.row, list(name || '=' || value ORDER BY name) AS texts FROM {tags} AS tags "
         "JOIN {datapoints} AS place ON place.id = tags.datapoint GROUP BY place.row"
+    )
+    return dict(zip(table["row"].to_pylist(), table["texts"].to_pylist(), strict=True))
+
+
+def field_texts(scope: Scope) -> dict[int, list[str]]:
+    """The fields of each datapoint that a scope shows, by its row, as texts `name=value`."""
+    names = [column for column in TABLES["datapoints"].columns if column not in _NO_CONTENT]
+    fields = ", ".join(f"'{name}=' || CAST(\"{name}\" AS VARCHAR)" for name in names)
+    table = scope.query(
+        f"SELECT row, list_filter([{fields}], lambda text: text IS NOT NULL) AS texts "
+        "FROM {datapoints}"
     )
     return dict(zip(table["row"].to_pylist(), table["texts"].to_pylist(), strict=True))

@@ -16,6 +16,7 @@ from katiml.query.fields import shown
 from katiml.query.filters import Condition, compile_filters
 from katiml.store.bitmaps import from_rows
 from katiml.store.scope import ScopedTransaction
+from katiml.store.views import inside
 
 __all__ = ["Picked", "gone_rows", "picked", "picked_rows"]
 
@@ -132,12 +133,15 @@ def _refuse_unknown(transaction: ScopedTransaction, total: int, *, deleted_too: 
     )
 
 
-def gone_rows(reader: Reader) -> BitMap:
-    """The rows of datapoints that were in the lake once and are not now."""
-    rows = reader.query(
-        "WITH once AS MATERIALIZED (SELECT row FROM {removed_datapoints} "
-        "UNION SELECT row FROM {tombstones}) "
-        "SELECT row FROM once WHERE row NOT IN "
-        "(SELECT row FROM {datapoints} WHERE row IN (SELECT row FROM once))"
+def gone_rows(reader: Reader, members: BitMap) -> BitMap:
+    """Those of `members` that are not in the lake any more."""
+    # Simple statements, because most often nothing was deleted, and a commit waits for this.
+    once = reader.query(
+        "SELECT row FROM {removed_datapoints} UNION ALL SELECT row FROM {tombstones}"
     )
-    return from_rows(rows.column(0))
+    suspects = from_rows(once.column(0)) & members
+    if not suspects:
+        return suspects
+    among, parameters = inside("row", suspects, "suspects")
+    there = reader.query(f"SELECT row FROM {{datapoints}} WHERE {among}", parameters)
+    return suspects - from_rows(there.column(0))

@@ -19,6 +19,7 @@ _SIGNS = {
     "removed": ("-", "red"),
     "relabelled": ("~", "yellow"),
     "retagged": ("~", "yellow"),
+    "edited": ("~", "yellow"),
 }
 
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 from pyroaring import BitMap
 
 from katiml.schema import RECORD_TABLES, REMOVED, TABLES
+from katiml.store.bitmaps import from_rows
 
 if TYPE_CHECKING:
     from katiml.store.scope import Scope, ScopedTransaction
@@ -53,9 +54,7 @@ def bitmap_of(numbers: pa.ChunkedArray | pa.Array) -> BitMap:
     >>> bitmap_of(pa.array([3, 1, 3]))
     BitMap([1, 3])
     """
-    import numpy as np
-
-    return BitMap(numbers.to_numpy().astype(np.uint32))
+    return from_rows(numbers)
 
 
 def inside(column: str, numbers: BitMap, name: str) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +16,16 @@ from itertools import pairwise
 from types import TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["Executor", "Held", "Local", "current", "cut", "executor_of_environment", "spread_over"]
+__all__ = [
+    "Executor",
+    "Held",
+    "Local",
+    "current",
+    "cut",
+    "executor_of_environment",
+    "map_parts",
+    "spread_over",
+]
 
 T = TypeVar("T")
 _SMALLEST_PART = 4_096
@@ -123,6 +132,18 @@ def spread_over(executor: Executor | None) -> Iterator[None]:
 def current() -> Executor | None:
     """Where parts are done in this thread now; None: computations are not cut."""
     return _current.get()
+
+
+def map_parts(function: Callable[..., T], parts: Sequence[Sequence[Any]]) -> Iterable[T]:
+    """`function(*part)` for each part, in order: spread where the work is, otherwise one by one.
+
+    >>> list(map_parts(max, [(1, 2), (4, 3)]))
+    [2, 4]
+    """
+    executor = current()
+    if executor is None:
+        return (function(*part) for part in parts)
+    return executor.map(function, parts)
 
 
 class Local(Executor):

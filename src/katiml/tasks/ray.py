@@ -11,6 +11,7 @@ nothing that came from outside is ever unpickled.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ __all__ = ["ClusterUnreachable", "Ray"]
 T = TypeVar("T")
 _RETRIES = 5
 _WAIT_SECONDS = 0.25
+_KNOCK_SECONDS = 10.0
 _joining = threading.Lock()
 
 
@@ -83,13 +85,21 @@ def _join(address: str) -> Any:
     with _joining:
         if not ray.is_initialized():
             try:
+                _knock(address)
                 ray.init(address, namespace="katiml", log_to_driver=False, configure_logging=False)
-            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            except (RuntimeError, ValueError, OverflowError, OSError) as error:
                 raise ClusterUnreachable(
                     f"no Ray cluster answers at KATIML_RAY_ADDRESS={address!r}: {error}"[:1_000],
                     hint="`ray start --head` starts one; `ray status` shows it",
                 ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens: Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _stored(ray: Any, parts: Sequence[Sequence[Any]]) -> list[list[Any]]:

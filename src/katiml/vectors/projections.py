@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from katiml._arrays import to_numpy
 from katiml.errors import InvalidInput, MissingExtra
+from katiml.tasks.executors import map_parts
 
 __all__ = ["PROJECTIONS", "pca", "project"]
+
+Floats = NDArray[np.float64]
 
 PROJECTIONS = ("pca", "tsne", "umap")
 
@@ -46,7 +49,9 @@ def project(matrix: Any, method: str = "pca", *, seed: int = 0) -> NDArray[np.fl
         return pca(values, 2)
     reduced = pca(values, _COMPONENTS) if values.shape[1] > _COMPONENTS else np.array(values)
     place: Callable[[Any, int], Any] = {"tsne": _tsne, "umap": _umap}[name]
-    return np.asarray(place(reduced.astype(np.float32), seed), np.float32)
+    # Neither can be cut; on a cluster it is one part.
+    (places,) = map_parts(place, [(reduced.astype(np.float32), seed)])
+    return np.asarray(places, np.float32)
 
 
 def pca(matrix: Any, components: int) -> NDArray[np.float32]:
@@ -67,10 +72,11 @@ def pca(matrix: Any, components: int) -> NDArray[np.float32]:
     total, products = np.zeros(width), np.zeros((width, width))
     # About the first row: sums about 0 would lose what little differs far from it.
     origin = values[0].astype(np.float64)
-    for start in range(0, count, step):
-        block = values[start : start + step].astype(np.float64) - origin
-        total += block.sum(axis=0)
-        products += block.T @ block
+    starts = range(0, count, step)
+    blocks = [values[start : start + step] for start in starts]
+    for own_total, own_products in map_parts(_sums, [(block, origin) for block in blocks]):
+        total += own_total
+        products += own_products
     mean = total / count
     if not np.isfinite(mean).all():
         raise InvalidInput("vectors hold NaN or infinity", hint="send them again")
@@ -78,10 +84,19 @@ def pca(matrix: Any, components: int) -> NDArray[np.float32]:
     chosen = directions[:, ::-1][:, :components]
     signs = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(chosen.shape[1])])
     chosen = chosen * np.where(signs == 0, 1.0, signs)
-    for start in range(0, count, step):
-        block = values[start : start + step].astype(np.float64) - (origin + mean)
-        result[start : start + step, : chosen.shape[1]] = block @ chosen
+    placed = map_parts(_placed, [(block, origin + mean, chosen) for block in blocks])
+    for start, block in zip(starts, placed, strict=True):
+        result[start : start + step, : chosen.shape[1]] = block
     return result
+
+
+def _sums(block: Any, origin: Floats) -> tuple[Floats, Floats]:
+    rows = block.astype(np.float64) - origin
+    return rows.sum(axis=0), rows.T @ rows
+
+
+def _placed(block: Any, centre: Floats, directions: Floats) -> Floats:
+    return np.asarray((block.astype(np.float64) - centre) @ directions)
 
 
 def _tsne(values: NDArray[np.float32], seed: int) -> Any:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
 from katiml.query.fields import Parameters
-from katiml.query.filters import compile_filters
+from katiml.query.filters import Condition, compile_filters
 from katiml.query.ordering import parse_order, whole_number
 from katiml.query.select import picking
+from katiml.store.views import inside
 
 if TYPE_CHECKING:
     from katiml.store import Scope
@@ -45,6 +47,9 @@ class Chosen:
 class Select:
     """Datapoints that pass `filters`; the first `limit` of them by `order_by`; but for `without`.
 
+    With `members` only those whose row number is among them, with `excluded` none of those, before
+    any limit.
+
     >>> Select(limit=2).chosen().sql
     'SELECT id FROM {datapoints} ORDER BY "created_at" ASC, "id" ASC LIMIT 2'
     """
@@ -54,6 +59,8 @@ class Select:
     order_by: str | None = None
     desc: bool | None = None
     without: Select | None = None
+    members: BitMap | None = None
+    excluded: BitMap | None = None
 
     def chosen(self, prefix: str = "p") -> Chosen:
         """The SQL; parameters begin with `prefix`. Raises InvalidFilter and InvalidInput."""
@@ -65,7 +72,7 @@ class Select:
         return Chosen(sql, {**own.parameters, **other.parameters}, everything=False)
 
     def _own(self, prefix: str) -> Chosen:
-        condition = compile_filters("datapoints", self.filters, prefix)
+        condition = self._condition(prefix)
         parameters = Parameters(f"{prefix}o")
         order = parse_order("datapoints", self.order_by, self.desc, parameters)
         limit = whole_number("limit", self.limit)
@@ -75,6 +82,18 @@ class Select:
             return Chosen(sql, condition.parameters, condition.always)
         sql = f"SELECT id {picking(condition.sql, 'datapoints', order, limit, 0)}"
         return Chosen(sql, {**condition.parameters, **parameters.values}, everything=False)
+
+    def _condition(self, prefix: str) -> Condition:
+        condition = compile_filters("datapoints", self.filters, prefix)
+        parts, parameters = [condition.sql], dict(condition.parameters)
+        for negation, numbers, name in (("", self.members, "m"), ("NOT ", self.excluded, "e")):
+            if numbers is not None:
+                sql, values = inside('"row"', numbers, f"{prefix}{name}")
+                parts.append(f"{negation}{sql}")
+                parameters |= values
+        if len(parts) == 1:
+            return condition
+        return Condition(" AND ".join(f"({part})" for part in parts), parameters)
 
     def fixed(self, scope: Scope) -> Select:
         """The same for statement after statement: a random choice is made here, once."""

@@ -61,7 +61,7 @@ def begin_projection(
     }
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _SEED:
         raise InvalidInput(f"seed is {shown(seed)}", hint=f"a whole number from 0 to {_SEED}")
-    narrowed, chosen = _narrowed(scope, told["dataset_ids"]), _select(told)
+    narrowed, chosen = _narrowed(scope, dataset_ids or []), _select(told)
     found = estimate_vectors(narrowed, chosen, model_name=model_name, field=embeddings_field)
     # The vectors, their components, and the graph of neighbours that t-SNE and UMAP make.
     memory = 2 * found.bytes + found.vectors * (64 if told["method"] == "pca" else 1_500)

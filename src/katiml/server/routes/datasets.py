@@ -49,7 +49,7 @@ def _iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
-def _dataset_row(dataset: Dataset, organization_id: str) -> dict[str, Any]:
+def _dataset_row(dataset: Dataset, organization_id: str, size: int) -> dict[str, Any]:
     found = dataset.to_dict()
     return {
         "uuid": found["id"],
@@ -57,7 +57,8 @@ def _dataset_row(dataset: Dataset, organization_id: str) -> dict[str, Any]:
         "created_at": _iso(dataset.created_at),
         "created_by": found["created_by"],
         "display_name": found["name"],
-        **{name: found[name] for name in ("head", "draft", "revision", "size")},
+        **{name: found[name] for name in ("head", "draft", "revision")},
+        "size": size,
     }
 
 
@@ -123,7 +124,9 @@ def _row_of(dataset: Dataset, version: Version | None) -> dict[str, Any]:
 
 @router.get("", summary="All datasets, the oldest first")
 def list_datasets(lake: CallerLake) -> Response:
-    rows = [_dataset_row(one, lake.organization_id) for one in lake.datasets.list()]
+    sizes = lake.datasets.sizes()
+    datasets = [one for one in lake.datasets.list() if one.id in sizes]
+    rows = [_dataset_row(one, lake.organization_id, sizes[one.id]) for one in datasets]
     return json_response(rows)
 
 
@@ -140,12 +143,13 @@ def create(
     else:
         dataset = _dataset(lake, wanted.uuid)
         dataset.rename(wanted.display_name, author=author, warn=False)
-    return json_response(_dataset_row(dataset, lake.organization_id))
+    return json_response(_dataset_row(dataset, lake.organization_id, len(dataset)))
 
 
 @router.get("/{dataset_id}", summary="One dataset")
 def one_dataset(lake: CallerLake, dataset_id: str) -> Response:
-    return json_response(_dataset_row(_dataset(lake, dataset_id), lake.organization_id))
+    dataset = _dataset(lake, dataset_id)
+    return json_response(_dataset_row(dataset, lake.organization_id, len(dataset)))
 
 
 @router.delete("/{dataset_id}", summary="Delete a dataset with its versions; datapoints stay")
@@ -385,8 +389,8 @@ def diff_of_ids(lake: CallerLake, version1: str, version2: str) -> Response:
             "removed": found.ids("removed"),
             "version1": _row_of(*before),
             "version2": _row_of(*after),
-            "dataset1": _dataset_row(before[0], lake.organization_id),
-            "dataset2": _dataset_row(after[0], lake.organization_id),
+            "dataset1": _dataset_row(before[0], lake.organization_id, len(before[0])),
+            "dataset2": _dataset_row(after[0], lake.organization_id, len(after[0])),
         }
     )
 
