@@ -14,7 +14,7 @@ from katiml.server import Settings, create_app
 from katiml.server.run import prepare_keys, settings_from_environment
 from tests.server.conftest import Api, serve_lake
 
-OPEN = {"/", "/health", "/docs", "/docs/oauth2-redirect", "/openapi.json"}
+OPEN = {"/", "/health", "/docs", "/docs/oauth2-redirect", "/openapi.json", "/api/session"}
 
 
 def test_every_address_but_the_open_ones_wants_a_key(api: Api) -> None:
@@ -63,7 +63,9 @@ def test_health_and_home(api: Api) -> None:
     health = api.anybody.get("/health")
     assert health.json() == {"status": "ok", "version": katiml.__version__, "lake": "ok"}
     home = api.anybody.get("/")
-    assert "not built yet" in home.text and "/docs" in home.text
+    # The web app, or how to build it.
+    assert "KatiML" in home.text and "/docs" in home.text
+    assert "default-src 'none'" in home.headers["content-security-policy"]
     assert api.anybody.get("/docs").status_code == 200
 
 
@@ -141,13 +143,25 @@ def test_prepare_keys__preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             prepare_keys(lake)
 
 
-def test_settings_from_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings_from_environment() == Settings()
+def test_settings_from_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KATIML_CACHE", str(tmp_path))
+    usual = Settings(local_sessions=True, cache_folder=str(tmp_path))
+    assert settings_from_environment() == usual
+    # Beyond this machine nobody comes in without a key.
+    assert settings_from_environment("0.0.0.0") == Settings(cache_folder=str(tmp_path))
     monkeypatch.setenv("KATIML_ALLOW_PRIVATE_URLS", "true")
     monkeypatch.setenv("KATIML_REQUESTS_PER_MINUTE", "0")
     monkeypatch.setenv("KATIML_MAX_UPLOAD_BYTES", "1000")
+    monkeypatch.setenv("KATIML_REQUIRE_KEY", "true")
+    monkeypatch.setenv("KATIML_MEDIA_ROOTS", str(tmp_path))
+    monkeypatch.setenv("KATIML_MAX_IMAGE_PIXELS", "7")
     assert settings_from_environment() == Settings(
-        requests_per_minute=0, max_upload_bytes=1000, allow_private_urls=True
+        requests_per_minute=0,
+        max_upload_bytes=1000,
+        allow_private_urls=True,
+        media_roots=(str(tmp_path),),
+        cache_folder=str(tmp_path),
+        max_image_pixels=7,
     )
     monkeypatch.setenv("KATIML_ALLOW_PRIVATE_URLS", "perhaps")
     with pytest.raises(InvalidInput, match="perhaps"):

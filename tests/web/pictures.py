@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,18 @@ from urllib.parse import quote
 from PIL import Image
 
 import katiml
-from tests.web.conftest import FLAGS, chromium_path, everything, seed, served
+from tests.web.conftest import FLAGS, chromium_path, eventually, everything, seed, served
 from tests.web.test_datapoint import first, tagged
 
+# Every image of the grid is there, and what is drawn over them.
+_SEEN = """(images => images.length > 8 && images.every(image => image.naturalWidth > 0)
+  && document.querySelectorAll('[role=grid] canvas').length > 8)(
+  [...document.querySelectorAll('[role=grid] img')])"""
 FOLDER = Path(__file__).parents[2] / "docs/images"
 
 
 def main() -> None:
-    """Make every picture, in light and dark."""
+    """Make every picture, or those named on the command line, in light and dark."""
     from playwright.sync_api import sync_playwright
 
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -62,13 +67,19 @@ def main() -> None:
             }
             for theme in ("light", "dark"):
                 for what, url in pages.items():
+                    if sys.argv[1:] and what not in sys.argv[1:]:
+                        continue
                     context = browser.new_context(
                         viewport={"width": 1360, "height": 850}, color_scheme=theme
                     )
                     page = context.new_page()
                     page.goto(url)
+                    if what in ("explore", "layers"):
+                        eventually(page, _SEEN, 60)
+                    if what == "layers":
+                        page.get_by_role("group", name="latency_ms: choose a range").wait_for()
                     page.wait_for_load_state("networkidle")
-                    page.wait_for_timeout(1500)
+                    page.wait_for_timeout(2000)
                     if what == "sql":
                         page.get_by_role("button", name="Run").click()
                         page.wait_for_timeout(1500)
