@@ -18,7 +18,7 @@ from katiml.errors import (
     TooLarge,
 )
 from katiml.miners.mine import mine as pick
-from katiml.mining import task as mining_task
+from katiml.mining import run as mining_run
 from katiml.mining.configuration import Configuration
 from katiml.tasks import pool as task_pool
 from tests.mining.conftest import LABELLED, UNLABELLED, pool
@@ -145,7 +145,7 @@ def test_run_in_the_background(quick: katiml.Lake, monkeypatch: pytest.MonkeyPat
         assert go.wait(60)
         return pick(scope, request, progress=progress)
 
-    monkeypatch.setattr(mining_task, "mine", slow)
+    monkeypatch.setattr(mining_run, "mine", slow)
     miner = quick.miners.create("RANDOM", 3).run(wait=False)
     assert began.wait(60)
     task = miner.task
@@ -173,7 +173,7 @@ def test_a_cancelled_run__and_running_again(
 
     miner = quick.miners.create("RANDOM", 3)
     with monkeypatch.context() as patched:
-        patched.setattr(mining_task, "mine", endless)
+        patched.setattr(mining_run, "mine", endless)
         miner.run(wait=False)
         assert began.wait(60)
         miner.cancel()
@@ -193,7 +193,7 @@ def test_a_run_that_breaks__and_running_again(
 
     miner = quick.miners.create("RANDOM", 3)
     with monkeypatch.context() as patched:
-        patched.setattr(mining_task, "mine", broken)
+        patched.setattr(mining_run, "mine", broken)
         with pytest.raises(katiml.KatiMLError, match="not enough memory"):
             miner.run()
     assert miner.status == "FAILURE"
@@ -252,7 +252,7 @@ def test_delete_stops_the_run(quick: katiml.Lake, monkeypatch: pytest.MonkeyPatc
         assert go.wait(60)
         return pick(scope, request, progress=progress)
 
-    monkeypatch.setattr(mining_task, "mine", slow)
+    monkeypatch.setattr(mining_run, "mine", slow)
     miner = quick.miners.create("RANDOM", 3).run(wait=False)
     assert began.wait(60)
     job = task_pool.job_of(miner.task.id)  # type: ignore[union-attr]

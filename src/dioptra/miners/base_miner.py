@@ -122,13 +122,14 @@ def selection(
     limit: int | None,
     order_by: str | None,
     desc: bool | None,
+    **more: str | None,
 ) -> dict[str, Any] | None:
     """Which datapoints, as the API takes it; None where nothing is said.
 
     >>> selection([], 3, None, None)
     {'filters': [], 'limit': 3}
     """
-    chosen = {"limit": limit, "order_by": order_by, "desc": desc}
+    chosen = {"limit": limit, "order_by": order_by, "desc": desc, **more}
     told = {name: value for name, value in chosen.items() if value is not None}
     if filters is None and not told:
         return None

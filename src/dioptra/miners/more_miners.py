@@ -31,7 +31,8 @@ class StrategyMiner(BaseMiner):
     """What the classes here share; `settings` are parameters of the strategy.
 
     `model_name` is `model`, or `model:layer` for strategies on embeddings (`embeddings_field`:
-    embeddings, grad_embeddings or logits). With an `evaluation_period` (ISO 8601) the server runs
+    embeddings, grad_embeddings or logits). Datasets, by id or name, choose among their members, or
+    leave them out. With an `evaluation_period` (ISO 8601) the server runs
     it by itself.
     """
 
@@ -50,22 +51,34 @@ class StrategyMiner(BaseMiner):
         select_reference_limit: int | None = None,
         select_reference_order_by: str | None = None,
         select_reference_desc: bool | None = None,
+        select_dataset_id: str | None = None,
+        select_exclude_dataset_id: str | None = None,
+        select_reference_dataset_id: str | None = None,
         seed: int | None = None,
         skip_caching: bool | None = None,
         evaluation_period: str | None = None,
         **settings: Any,
     ) -> None:
         super().__init__()
+        reference = selection(
+            select_reference_filters,
+            select_reference_limit,
+            select_reference_order_by,
+            select_reference_desc,
+            dataset_id=select_reference_dataset_id,
+        )
         told = {
             "model_name": model_name,
             "embeddings_field": embeddings_field,
-            "select": selection(select_filters, select_limit, select_order_by, select_desc),
-            "select_reference": selection(
-                select_reference_filters,
-                select_reference_limit,
-                select_reference_order_by,
-                select_reference_desc,
+            "select": selection(
+                select_filters,
+                select_limit,
+                select_order_by,
+                select_desc,
+                dataset_id=select_dataset_id,
+                exclude_dataset_id=select_exclude_dataset_id,
             ),
+            "select_reference": reference,
             "seed": seed,
             "skip_caching": skip_caching,
             "evaluation_period": evaluation_period,

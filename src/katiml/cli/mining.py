@@ -73,6 +73,20 @@ def mine(
     order_by: OrderByOption = None,
     desc: DescOption = False,
     limit: LimitOption = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="NAME", help="Choose among the members of a dataset."),
+    ] = None,
+    exclude_dataset: Annotated[
+        str | None,
+        typer.Option("--exclude-dataset", metavar="NAME", help="Choose no member of a dataset."),
+    ] = None,
+    reference_dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--reference-dataset", metavar="NAME", help="Compare with the members of a dataset."
+        ),
+    ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,6 +123,12 @@ def mine(
             help="With --keep: have `katiml serve` run it so often, such as PT12H or P1D.",
         ),
     ] = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--into", metavar="DATASET", help="Add what is chosen to a dataset, made if it is new."
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what the choice rests on, as JSON.")
     ] = False,
@@ -129,6 +149,8 @@ def mine(
         katiml mine MARGIN --size 50 --model net --filter "tags.value = unlabelled"
 
         katiml mine CORESET --size 50 --model net:layer4 --set metric=cosine --output picks.csv
+
+        katiml mine MARGIN --size 50 --exclude-dataset train --into train
     """
     if every is not None and keep is None:
         raise typer.BadParameter("only a miner that is kept runs again", param_hint="--every")
@@ -146,7 +168,10 @@ def mine(
         limit=limit,
         order_by=order_by,
         desc=desc or None,
+        dataset=dataset,
+        exclude_dataset=exclude_dataset,
         reference_filters=compared or None,
+        reference_dataset=reference_dataset,
         model_name=model[0] if model and len(model) == 1 else model,
         embeddings_field=embeddings_field,
         seed=seed,
@@ -169,6 +194,9 @@ def mine(
         picked = made.run().picked
     else:
         picked = pick(opened.scope, told)
+    if into is not None:
+        added = opened.datasets.get_or_create(into).add(picked.ids)
+        output.messages().print(f"added {added:,} to {into}", highlight=False)
     if explain:
         output.messages().print_json(orjson.dumps(picked.explanation).decode())
     _show(picked, fields, json, file)

@@ -13,6 +13,7 @@ from katiml.errors import InvalidInput
 from katiml.miners.mine import Request
 from katiml.miners.registry import get_strategy, strategy_class
 from katiml.miners.strategy import checked_size
+from katiml.mining.members import MEMBERS, Members
 from katiml.mining.periods import parse_period
 from katiml.vectors.select import Select
 
@@ -47,6 +48,9 @@ class Configuration:
     request: Request
     display_name: str
     evaluation_period: str | None = None
+    # The datasets whose members `select` and `select_reference` are about.
+    members: Members = Members()  # noqa: RUF009 - frozen
+    reference_members: Members = Members()  # noqa: RUF009
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Configuration:
@@ -61,7 +65,9 @@ class Configuration:
         _refuse_unknown(strategy.name, settings, [own.name for own in strategy.parameters])
         chosen = get_strategy(strategy.name, **settings)
         reference = select_of(told.get("select_reference"), "select_reference")
-        if reference == Select():
+        members = Members.of(told.get("select"), "select")
+        reference_members = Members.of(told.get("select_reference"), "select_reference")
+        if reference == Select() and reference_members == Members():
             # Clients send empty filters where they have no reference: everything is none.
             reference = None
         if reference is None and "reference" in strategy.needs:
@@ -88,7 +94,8 @@ class Configuration:
         if period is not None:
             parse_period(period)
         name = _text("display_name", told.get("display_name"))
-        return cls(request, name or f"{strategy.name} {request.size}", period)
+        shown = name or f"{strategy.name} {request.size}"
+        return cls(request, shown, period, members, reference_members)
 
     def told(self) -> dict[str, Any]:
         """All of it under the common names, as plain JSON."""
@@ -98,8 +105,12 @@ class Configuration:
             "strategy": request.strategy,
             "size": request.size,
             **{name: getattr(request, name) for name in _PLAIN},
-            "select": _select(request.select),
-            "select_reference": None if request.reference is None else _select(request.reference),
+            "select": {**_select(request.select), **self.members.told()},
+            "select_reference": (
+                None
+                if request.reference is None
+                else {**_select(request.reference), **self.reference_members.told()}
+            ),
             "evaluation_period": self.evaluation_period,
             **request.settings,
         }
@@ -122,14 +133,19 @@ class Configuration:
 
 
 def select_of(told: Any, name: str = "select") -> Select | None:
-    """A selection as `{filters, limit, order_by, desc}`; raises InvalidFilter and InvalidInput."""
+    """A selection as `{filters, limit, order_by, desc}`; raises InvalidFilter and InvalidInput.
+
+    What it says of datasets is left to `Members`.
+    """
     if told is None:
         return None
     if not isinstance(told, Mapping):
         raise InvalidInput(f"{name} is {told!r:.100}", hint=f"an object of {', '.join(_SELECT)}")
-    for unknown in told.keys() - set(_SELECT):
-        raise InvalidInput(f"{name} has no {unknown!r:.100}", hint=f"it has {', '.join(_SELECT)}")
-    select = Select(**{key: value for key, value in told.items() if value not in (None, [])})
+    for unknown in told.keys() - {*_SELECT, *MEMBERS}:
+        its = ", ".join([*_SELECT, *MEMBERS])
+        raise InvalidInput(f"{name} has no {unknown!r:.100}", hint=f"it has {its}")
+    given = {key: told[key] for key in _SELECT if told.get(key) not in (None, [])}
+    select = Select(**given)
     select.chosen()
     return select
 

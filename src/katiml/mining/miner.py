@@ -17,7 +17,8 @@ from katiml.mining.rows import (
     read_row,
     update_row,
 )
-from katiml.mining.task import begin, memory_of
+from katiml.mining.run import request_of
+from katiml.mining.task import begin
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.tasks import Task, Tasks, follow
 from katiml.tasks.state import PENDING
@@ -116,7 +117,7 @@ class Miner:
 
         Raises InvalidInput where a run would come to nothing, with what there is instead.
         """
-        return estimate(self._scope, self._read().configuration.request)
+        return estimate(self._scope, request_of(self._scope, self._read().configuration))
 
     def run(
         self,
@@ -131,9 +132,7 @@ class Miner:
         run. Raises what made the run fail, Conflict where it was cancelled, TimeoutError after
         `timeout` seconds (the run goes on), TooLarge where it needs more memory than there is.
         """
-        self._task = begin(
-            self._scope, self.id, memory_of(self._scope, self._read().configuration.request)
-        )
+        self._task = begin(self._scope, self.id)
         return self.wait(timeout, on_progress=on_progress) if wait else self
 
     def wait(

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from katiml.errors import InvalidInput, KatiMLError
+from katiml.errors import InvalidInput, KatiMLError, NotFound
 from katiml.miners.estimate import Estimate, estimate
-from katiml.miners.mine import mine as pick
 from katiml.miners.registry import STRATEGIES, strategy_class
 from katiml.mining.configuration import Configuration
-from katiml.mining.explain import explained, lake_state, seen_by
+from katiml.mining.explain import seen_by
 from katiml.mining.miner import Miner
 from katiml.mining.periods import parse_period
 from katiml.mining.picked import Picked
 from katiml.mining.rows import Row, insert_row, list_rows, read_row, tasks_of, update_row
-from katiml.mining.task import begin, checked, memory_of
+from katiml.mining.run import memory_of, request_of, run_configuration
+from katiml.mining.task import begin
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
-from katiml.tasks.executors import executor_of_environment, spread_over
 from katiml.tasks.limits import check_memory
+
+if TYPE_CHECKING:
+    from katiml.datasets import Dataset, Version
+
+_log = logging.getLogger("katiml.mining")
 
 __all__ = ["Miners", "mine", "told_of", "with_due_miners"]
 
@@ -33,10 +38,15 @@ def told_of(
     limit: int | None = None,
     order_by: str | None = None,
     desc: bool | None = None,
+    dataset: Dataset | str | None = None,
+    version: Version | str | None = None,
+    exclude_dataset: Dataset | str | None = None,
     reference_filters: Any = None,
     reference_limit: int | None = None,
     reference_order_by: str | None = None,
     reference_desc: bool | None = None,
+    reference_dataset: Dataset | str | None = None,
+    reference_version: Version | str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Arguments of Python as the names that HTTP uses.
@@ -44,12 +54,22 @@ def told_of(
     >>> told_of("RANDOM", 2, filters=[], seed=3)["select"]
     {'filters': []}
     """
-    select = {"filters": filters, "limit": limit, "order_by": order_by, "desc": desc}
+    select = {
+        "filters": filters,
+        "limit": limit,
+        "order_by": order_by,
+        "desc": desc,
+        "dataset_id": _id_of(dataset),
+        "version_id": _id_of(version),
+        "exclude_dataset_id": _id_of(exclude_dataset),
+    }
     reference = {
         "filters": reference_filters,
         "limit": reference_limit,
         "order_by": reference_order_by,
         "desc": reference_desc,
+        "dataset_id": _id_of(reference_dataset),
+        "version_id": _id_of(reference_version),
     }
     told: dict[str, Any] = {"strategy": strategy, "size": size, **more}
     for name, chosen in (("select", select), ("select_reference", reference)):
@@ -59,6 +79,10 @@ def told_of(
         if given:
             told[name] = given
     return told
+
+
+def _id_of(named: Dataset | Version | str | None) -> Any:
+    return getattr(named, "id", named)
 
 
 class Miners:
@@ -82,10 +106,15 @@ class Miners:
         limit: int | None = None,
         order_by: str | None = None,
         desc: bool | None = None,
+        dataset: Dataset | str | None = None,
+        version: Version | str | None = None,
+        exclude_dataset: Dataset | str | None = None,
         reference_filters: Any = None,
         reference_limit: int | None = None,
         reference_order_by: str | None = None,
         reference_desc: bool | None = None,
+        reference_dataset: Dataset | str | None = None,
+        reference_version: Version | str | None = None,
         model_name: str | list[str] | None = None,
         embeddings_field: str | None = None,
         seed: int = 0,
@@ -96,10 +125,11 @@ class Miners:
 
         `strategy` is one of `strategies`; `filters`, `limit`, `order_by` and `desc` select what it
         picks from, as in `lake.datapoints.select`, and those with `reference_` what it compares
-        with. `model_name` is `model`, or `model:layer` for embeddings; `embeddings_field` is
-        embeddings, grad_embeddings or logits. `settings` are parameters of the strategy, such as
-        `metric`. With an `evaluation_period` (ISO 8601) it runs by itself where `katiml serve`
-        runs. Raises InvalidInput and InvalidFilter.
+        with. With a `dataset` (or a `version`) these are about its members, found at each run; none
+        of `exclude_dataset` is picked. `model_name` is `model`, or `model:layer` for embeddings;
+        `embeddings_field` is embeddings, grad_embeddings or logits. `settings` are parameters of
+        the strategy, such as `metric`. With an `evaluation_period` (ISO 8601) it runs by itself
+        where `katiml serve` runs. Raises InvalidInput and InvalidFilter.
         """
         told = told_of(
             strategy,
@@ -108,10 +138,15 @@ class Miners:
             limit=limit,
             order_by=order_by,
             desc=desc,
+            dataset=dataset,
+            version=version,
+            exclude_dataset=exclude_dataset,
             reference_filters=reference_filters,
             reference_limit=reference_limit,
             reference_order_by=reference_order_by,
             reference_desc=reference_desc,
+            reference_dataset=reference_dataset,
+            reference_version=reference_version,
             display_name=display_name,
             model_name=model_name,
             embeddings_field=embeddings_field,
@@ -146,7 +181,7 @@ class Miners:
 
     def estimate_as_told(self, told: Mapping[str, Any]) -> Estimate:
         """The same from the names that HTTP uses."""
-        return estimate(self._scope, Configuration.of(told).request)
+        return estimate(self._scope, request_of(self._scope, Configuration.of(told)))
 
     def repeat(self, explanation: Mapping[str, Any]) -> Picked:
         """Run again what an explanation tells of, on the lake as it was then.
@@ -160,7 +195,8 @@ class Miners:
                 "this is no explanation of a run", hint="give picked.explanation of an earlier one"
             )
         past = seen_by(self._scope, explanation["lake_state"])
-        return _mine(past, Configuration.of(told), explanation["lake_state"])
+        mined, explained = run_configuration(past, Configuration.of(told), again=explanation)
+        return Picked(self._scope, mined, explained)
 
     def run_due(self) -> int:
         """Begin the runs whose time has come, by the miners' schedules; returns how many."""
@@ -185,24 +221,20 @@ class Miners:
             row = self._scope.transact(move)
             if row is None:
                 return False
-            begin(self._scope, miner_id, memory_of(self._scope, row.configuration.request))
-        except KatiMLError:
-            # Deleted meanwhile, or too large for this server: its next time comes.
+            begin(self._scope, miner_id)
+        except NotFound:
+            return False  # deleted meanwhile
+        except KatiMLError as error:
+            _log.warning("miner %s could not be run on schedule: %s", miner_id, error)
             return False
         return True
 
 
 def mine(scope: Scope, told: Mapping[str, Any]) -> Picked:
     """Pick at once, in this thread, without keeping a miner; see `Miners.create` for the names."""
-    return _mine(scope, Configuration.of(told), lake_state(scope))
-
-
-def _mine(scope: Scope, configuration: Configuration, state: str) -> Picked:
-    request = configuration.request
-    check_memory(memory_of(scope, request), f"this {request.strategy}")
-    with spread_over(executor_of_environment()):
-        mined = checked(request, pick(scope, request))
-    return Picked(scope, mined, explained(configuration, mined, state, {}))
+    configuration = Configuration.of(told)
+    check_memory(memory_of(scope, configuration), f"this {configuration.request.strategy}")
+    return Picked(scope, *run_configuration(scope, configuration))
 
 
 def with_due_miners(store: Store) -> list[str]:

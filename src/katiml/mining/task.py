@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from katiml.errors import InvalidInput
-from katiml.miners.estimate import estimate
-from katiml.miners.measured import Measured
-from katiml.miners.mine import Mined, Request, mine
-from katiml.miners.registry import strategy_class
 from katiml.mining.configuration import Configuration
-from katiml.mining.explain import explained, lake_state
+from katiml.mining.explain import lake_state
 from katiml.mining.rows import read_row, set_task, write_results
+from katiml.mining.run import memory_of, run_configuration
 from katiml.store.scope import Scope, ScopedTransaction
-from katiml.tasks import Done, Run, Task, submit
-from katiml.tasks.executors import executor_of_environment, spread_over
+from katiml.tasks import Done, Run, Task, Tasks, submit
 from katiml.tasks.state import FINISHED, State
 
-__all__ = ["KIND", "begin", "checked", "memory_of", "run_miner"]
+__all__ = ["KIND", "begin", "run_miner"]
 
 KIND = "miner"
 
@@ -27,12 +21,13 @@ class _Active(Exception):
     """The miner has a run that has not come to its end."""
 
 
-def begin(scope: Scope, miner_id: str, memory: int) -> Task:
+def begin(scope: Scope, miner_id: str) -> Task:
     """Have a miner run in the background; the run that is under way where there is one.
 
     Raises NotFound, and TooLarge where it could never run in this process.
     """
     row = read_row(scope, miner_id)
+    memory = memory_of(scope, row.configuration)
     state = State(
         KIND,
         subject=miner_id,
@@ -49,8 +44,6 @@ def begin(scope: Scope, miner_id: str, memory: int) -> Task:
     try:
         return submit(scope, state, also)
     except _Active as active:
-        from katiml.tasks import Tasks
-
         return Tasks(scope).get(str(active))
 
 
@@ -69,50 +62,22 @@ def run_miner(run: Run) -> Done:
     began = time.monotonic()
     configuration = Configuration.of(run.arguments["configuration"])
     request = configuration.request
-    state = lake_state(run.scope)
     run.log(f"{request.strategy}: picking {request.size:,}")
 
     def progress(done: int, total: int) -> None:
         run.progress(done / total if total else None, f"{done:,} of {total:,}")
 
-    executor = executor_of_environment(run.check)
-    with spread_over(executor):
-        mined = checked(request, mine(run.scope, request, progress=progress))
-    more: dict[str, Any] = {
-        "executor": "local" if executor is None else executor.name,
-        "seconds": round(time.monotonic() - began, 3),
-    }
-    if lake_state(run.scope) != state:
+    mined, explanation = run_configuration(
+        run.scope, configuration, progress=progress, check=run.check
+    )
+    seconds = round(time.monotonic() - began, 3)
+    if lake_state(run.scope) != explanation["lake_state"]:
         run.log("the lake was changed during the run", "WARNING")
-        more["changed_meanwhile"] = True
+        explanation["changed_meanwhile"] = True
     miner_id = str(run.state.subject)
-    run.log(f"picked {len(mined):,} in {more['seconds']} s")
+    run.log(f"picked {len(mined):,} in {seconds} s")
 
     def write(transaction: ScopedTransaction) -> None:
         write_results(transaction, miner_id, run.state.id, mined)
 
-    explanation = explained(configuration, mined, state, more)
     return Done({"size": len(mined), "explanation": explanation}, write)
-
-
-def memory_of(scope: Scope, request: Request) -> int:
-    """About how many bytes a run takes; 0 where it will fail for another reason."""
-    if issubclass(strategy_class(request.strategy), Measured):
-        # One statement ranks them: the database bounds its own memory.
-        return 0
-    try:
-        return estimate(scope, request).bytes
-    except InvalidInput:
-        return 0
-
-
-def checked(request: Request, mined: Mined) -> Mined:
-    """What was picked; raises InvalidInput where there were fewer to pick from than were wanted."""
-    if len(mined) < request.size:
-        raise InvalidInput(
-            f"size is {request.size:,}, and {request.strategy} can choose from"
-            f" {len(mined):,} datapoints only",
-            hint=f"ask for {len(mined):,} or fewer, or widen the selection; "
-            "lake.miners.estimate says which datapoints are left out, and why",
-        )
-    return mined

@@ -322,12 +322,16 @@ class Ingest(_Body):
 
 
 class MinerSelect(msgspec.Struct, kw_only=True):
-    """Which datapoints: those that pass `filters`, the first `limit` of them by `order_by`."""
+    """Which datapoints: those that pass `filters`, the first `limit` of them by `order_by`; of the
+    members of a dataset or version, but for those of another dataset."""
 
     filters: Filters | None = None
     limit: _Limit | None = None
     order_by: _Name | None = None
     desc: bool | None = None
+    dataset_id: _Name | None = None
+    version_id: _Name | None = None
+    exclude_dataset_id: _Name | None = None
 
 
 class Miner(msgspec.Struct, kw_only=True):

@@ -29,7 +29,8 @@ _NO_RUN = {
 def as_miner(miner: Miner, *, results: bool = False) -> dict[str, Any]:
     """A miner under the names that clients know, with its latest run as `task`.
 
-    With `results`, `task.result` lists the ids that were picked, where the run was a success.
+    With `results`, where the run was a success, `task.result` lists the ids that were picked, and
+    `task.explanation` says what the choice rests on.
 
     >>> import katiml
     >>> lake = katiml.connect(getfixture("tmp_path"))
@@ -40,8 +41,9 @@ def as_miner(miner: Miner, *, results: bool = False) -> dict[str, Any]:
     """
     task = miner.task
     shown: dict[str, Any] = dict(_NO_RUN) if task is None else _run(task)
-    if results and shown["status"] == SUCCESS:
-        shown["result"] = miner.picked.ids
+    if results and task is not None and shown["status"] == SUCCESS:
+        picked = miner.picked
+        shown["result"], shown["explanation"] = picked.ids, picked.explanation
     return {
         "_id": miner.id,
         **miner.configuration,
@@ -72,7 +74,6 @@ def _run(task: Task) -> dict[str, Any]:
         "started_at": moment(state.started_at),
         "done_at": moment(state.finished_at),
         "error": state.error,
-        "explanation": result.get("explanation"),
     }
 
 
