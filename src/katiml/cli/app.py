@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, edge, evaluation, output, service, uploads
+from katiml.cli import backtest, data, edge, evaluation, output, service, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -50,6 +50,7 @@ for command in (
     data.delete,
     data.sql,
     evaluation.evaluate,
+    backtest.backtest,
     service.serve,
     service.status,
     service.version,
