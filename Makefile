@@ -21,7 +21,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --editable '.[backtest,cloud,demo,test,lint]'
+	$(PIP) install --quiet --editable '.[backtest,cloud,demo,index,plots,test,lint]'
 	touch $@ $(VENV)/.installed-demo
 
 demo: $(VENV)/.installed-demo  ## real images and a model's doubts, in and out of a lake

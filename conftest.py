@@ -28,6 +28,7 @@ def default_lakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_default_lake(default_lakes: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`katiml.connect()` and the SDK open an empty lake that no other test sees."""
     monkeypatch.setenv("KATIML_LAKE", str(default_lakes / str(next(_numbers))))
+    monkeypatch.setenv("KATIML_CACHE", str(default_lakes / "cache"))
     for name in _SDK:
         monkeypatch.delenv(name, raising=False)
     yield

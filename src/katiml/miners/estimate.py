@@ -61,6 +61,8 @@ def _estimate(scope: Scope, strategy: Strategy, request: Request) -> Estimate:
         model = resolve_model(scope, chosen, one_name(request))
         count = _count(scope, select)
         lacking = without_value(scope, select, strategy.metric, model)
+        if lacking == count and strategy.computed:
+            return _classified(scope, strategy, select, [model])
         missing = {f"no {strategy.metric} of {model!r}": lacking} if lacking else {}
         return Estimate(strategy.name, count, count - lacking, missing, model_name=model)
     if "committee" in strategy.needs:

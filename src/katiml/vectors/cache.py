@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from katiml.errors import InvalidInput
+from katiml.errors import InvalidInput, StorageFull
 
 __all__ = ["Cache", "Draft", "cache_folder"]
 
@@ -47,10 +47,20 @@ class Draft:
         self.folder = folder
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
-        """A memory-mapped array of zeros to fill."""
-        return np.lib.format.open_memmap(
-            self.folder / f"{name}.npy", mode="w+", dtype=np.dtype(dtype), shape=shape
-        )
+        """A memory-mapped array of zeros to fill. Raises StorageFull."""
+        path = self.folder / f"{name}.npy"
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        # Without its space taken now, a full disk would end the process at some later write.
+        if array.nbytes and hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+                except OSError as error:
+                    raise StorageFull(
+                        f"no space for {array.nbytes:,} bytes in {self.folder.parent}",
+                        hint="free some, or name another folder in KATIML_CACHE",
+                    ) from error
+        return array
 
     def save(self, name: str, array: Any) -> None:
         """Write an array at once."""

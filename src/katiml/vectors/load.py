@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -151,23 +152,33 @@ def load_vectors(
     source = _source(scope, select, field, model_name)
     tables = {"feature_vectors", "predictions", *source.chosen.tables}
     state = state_of(scope, tables)
-    if skip_caching:
-        folder = Path(tempfile.mkdtemp(prefix="katiml-vectors-"))
-        cache = Cache(folder)
-    else:
-        cache = Cache(cache_folder(scope.store.url))
+    kept = None if skip_caching else _usable(Cache(cache_folder(scope.store.url)))
     key = _key(source, dtype)
-    facts = None if skip_caching else cache.get(key, state)
-    if facts is not None:
-        return _kept(cache, key, state, facts, cached=True)
+    facts = kept.get(key, state) if kept else None
+    if kept is not None and facts is not None:
+        return _kept(kept, key, state, facts, cached=True)
+    if kept is not None:
+        return _written(kept, key, state, source, dtype, progress)
+    with tempfile.TemporaryDirectory(prefix="katiml-vectors-") as folder:
+        # The mapping outlives its file.
+        return _written(Cache(Path(folder)), key, state, source, dtype, progress)
+
+
+def _usable(cache: Cache) -> Cache | None:
+    """None where the folder cannot be written, as of a lake that is shared for reading."""
+    try:
+        cache.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return cache if os.access(cache.folder, os.W_OK) else None
+
+
+def _written(
+    cache: Cache, key: str, state: str, source: _Source, dtype: str, progress: Progress | None
+) -> Vectors:
     with cache.put(key, state) as draft:
         _write(source, draft, dtype, progress)
-    facts = cache.get(key, state) or {}
-    vectors = _kept(cache, key, state, facts, cached=False)
-    if skip_caching:
-        cache.forget(key)  # the mapping outlives its file
-        folder.rmdir()
-    return vectors
+    return _kept(cache, key, state, cache.get(key, state) or {}, cached=False)
 
 
 def estimate_vectors(
@@ -214,8 +225,10 @@ def resolve_name(scope: Scope, chosen: Chosen, field: str, model_name: str | Non
     if len(fitting) == 1:
         return str(fitting[0])
     there = ", ".join(map(repr, names[:20])) or "none"
-    if model_name is None:
-        wrong = f"which {field}? model_name is missing" if names else f"there are no {field}"
+    if not names:
+        wrong = f"there are no {field} in the selection"
+    elif model_name is None:
+        wrong = f"which {field}? model_name is missing"
     else:
         several = f" alone: it has {len(fitting)} layers" if fitting else ""
         wrong = f"no {field} are called {shown(model_name)}{several}"
