@@ -20,8 +20,11 @@ $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet --editable '.[demo]'
 	touch $@
 
+# One version of torch, so that every machine tests the same. All of it needs some 4 GB of disk.
+TESTED := 'torch==2.13.0' --editable '.[backtest,cloud,demo,formats,hf,index,lint,plots,polars,ray,tensorflow,test,torch]'
+
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet 'torch==2.13.0' --editable '.[cloud,demo,plots,index,ray,torch,tensorflow,polars,hf,formats,test,lint]'
+	$(PIP) install --quiet $(TESTED)
 	touch $@ $(VENV)/.installed-demo
 
 demo: $(VENV)/.installed-demo  ## real images and a model's doubts, in and out of a lake

@@ -18,11 +18,13 @@ from katiml.tasks import Tasks, finish_tasks
 if TYPE_CHECKING:
     import pandas as pd
 
+    from katiml.backtest import Backtest
     from katiml.datasets import Datasets
     from katiml.edge import Miner
     from katiml.evaluation import Comparison, Evaluation
     from katiml.formats import Report
     from katiml.keys import Keys
+    from katiml.miners import Strategy
     from katiml.mining import Miners, Picked
 
 __all__ = ["Lake", "Uploads", "connect"]
@@ -322,6 +324,42 @@ class Lake:
 
         return match(select, items, by)
 
+    def backtest(
+        self,
+        strategies: Sequence[str | Strategy] | Mapping[str, str | Strategy] = ("RANDOM", "MARGIN"),
+        *,
+        model_name: str | None = None,
+        filters: Any = None,
+        test_filters: Any = None,
+        embeddings_field: str = "embeddings",
+        **settings: Any,
+    ) -> Backtest:
+        """Simulate labelling the labelled datapoints that pass `filters`, by several strategies.
+
+        `model_name` names their embeddings, `model:layer`. What passes `test_filters` is what
+        models are scored on, and is never chosen; otherwise a random share of each seed. Further
+        settings are those of `katiml.backtest.backtest`: model, initial, batch, budget, seeds…
+        """
+        from katiml.backtest import backtest
+        from katiml.backtest.labelled import read_labelled
+
+        pool_filters, test = filters, None
+        if test_filters is not None:
+            pool_filters = [*_listed(filters), {"not": test_filters}]
+            tested = read_labelled(
+                self.scope,
+                model_name,
+                [*_listed(filters), *_listed(test_filters)],
+                embeddings_field=embeddings_field,
+            )
+            test = (tested.embeddings, tested.labels)
+        pool = read_labelled(
+            self.scope, model_name, pool_filters, embeddings_field=embeddings_field
+        )
+        return backtest(
+            pool.embeddings, pool.labels, strategies, ids=pool.ids, test=test, **settings
+        )
+
     def edge_miner(self, strategy: str, filters: Any = None, **settings: Any) -> Miner:
         """A miner for devices, with a threshold from the scores of the datapoints that pass
         `filters` and a reference from this lake; see `katiml.edge.export.export`.
@@ -355,6 +393,12 @@ class Lake:
         finish_uploads(self._store)
         finish_tasks(self._store)
         self._store.close()
+
+
+def _listed(filters: Any) -> list[Any]:
+    if filters is None:
+        return []
+    return list(filters) if isinstance(filters, list | tuple) else [filters]
 
 
 class Uploads:

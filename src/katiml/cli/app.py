@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from katiml.cli import (
+    backtest,
     data,
     datasets,
     edge,
@@ -65,6 +66,7 @@ for command in (
     mining.mine,
     mining.project,
     evaluation.evaluate,
+    backtest.backtest,
     service.serve,
     service.status,
     service.version,
