@@ -130,6 +130,11 @@ class Keys:
         """The organization that a secret belongs to, whichever it is; None for a wrong one."""
         return verify(self._store, secret)
 
+    def owner(self, secret: str) -> tuple[str, str] | None:
+        """The organization that a secret belongs to and the key's name; None for a wrong one."""
+        found = _find(self._store, secret)
+        return found[1:] if found else None
+
     def _add(self, name: str, secret: str) -> str:
         generated = secret.startswith(_MARK)
         row = {
@@ -177,7 +182,7 @@ def organizations(store: _Store) -> list[str]:
     return found
 
 
-def _find(store: _Store, secret: str) -> tuple[str, str] | None:
+def _find(store: _Store, secret: str) -> tuple[str, str, str] | None:
     if not 0 < len(secret) <= _LONGEST:
         return None
     digest = _digest(secret)
@@ -185,13 +190,13 @@ def _find(store: _Store, secret: str) -> tuple[str, str] | None:
     # characters matched would not help to find the secret. Argon2 hashes hold a salt each, so
     # every one of them has to be tried; only operators' presets have them.
     rows = store.query(
-        "SELECT id, organization_id, hash FROM lake.api_keys"
+        "SELECT id, organization_id, name, hash FROM lake.api_keys"
         " WHERE hash = $digest OR hash LIKE '$argon2%' ORDER BY created_at, id",
         {"digest": digest},
     ).to_pylist()
     for row in rows:
         if _matches(secret, digest, row["hash"]):
-            return str(row["id"]), row["organization_id"]
+            return str(row["id"]), row["organization_id"], row["name"] or ""
     return None
 
 

@@ -272,7 +272,6 @@ TABLES: dict[str, Table] = {
             Column("organization_id", "VARCHAR"),
             Column("created_at", "TIMESTAMPTZ"),
             Column("change", "BIGINT"),
-            counts=False,
         ),
         # Tables of datasets follow here: columns `id` and `organization_id` first, and no `since`,
         # since their rows are never rewritten. A lake of an older schema gets every table of this

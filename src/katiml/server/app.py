@@ -12,7 +12,16 @@ import katiml
 from katiml.server import errors
 from katiml.server.bodies import BODIES
 from katiml.server.limits import MEGABYTE, BodyLimit, RateLimit
-from katiml.server.routes import analytics, ingestion, keys, sql, suggestions, system, tables
+from katiml.server.routes import (
+    analytics,
+    history,
+    ingestion,
+    keys,
+    sql,
+    suggestions,
+    system,
+    tables,
+)
 from katiml.server.routes.ingestion import UPLOAD_PATH
 
 if TYPE_CHECKING:
@@ -55,7 +64,7 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.requests = RateLimit(settings.requests_per_minute)
     app.state.failures = RateLimit(_WRONG_KEYS_PER_MINUTE, "wrong keys in a minute")
     errors.install(app)
-    for part in (system, tables, suggestions, analytics, ingestion, keys, sql):
+    for part in (system, history, tables, suggestions, analytics, ingestion, keys, sql):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit,

@@ -41,11 +41,12 @@ def caller_lake(request: Request, key: Annotated[str | None, Security(_header)] 
     if len(key) < STRONG_LENGTH:
         # Such a key may have to be compared slowly: nobody is given that for nothing.
         state.failures.check(host, cost=0.0)
-    organization_id = state.lake.keys.verify(key)
-    if organization_id is None:
+    owner = state.lake.keys.owner(key)
+    if owner is None:
         state.failures.check(host)
         raise Unauthorized("this API key is wrong or was deleted", hint=_HINT)
-    lake: Lake = state.lake.for_organization(organization_id)
+    organization_id, name = owner
+    lake: Lake = state.lake.for_organization(organization_id, author=name or "API key")
     return lake
 
 

@@ -29,9 +29,13 @@ __all__ = [
     "KeySuggestions",
     "ModelNames",
     "NewApiKey",
+    "NewRetention",
     "NotBuilt",
+    "Purge",
+    "Restore",
     "Select",
     "Sql",
+    "Undo",
     "ValueSuggestions",
     "VectorIds",
     "body",
@@ -174,6 +178,40 @@ class NewApiKey(_Body):
     name: _Name = ""
 
 
+class Undo(_Body):
+    """`change`: the number of a change, or the id of an upload for all of it; by default whatever
+    was last. With `dryRun` the answer says what would happen, and nothing does."""
+
+    change: Annotated[int, Meta(ge=0, le=_LARGEST)] | _Name | None = None
+    dry_run: bool | None = None
+
+
+class Restore(_Body):
+    """Deleted datapoints: by filters that see them as they were, by id, by the change that deleted
+    them, or all."""
+
+    filters: Filters | None = None
+    ids: _Ids | None = None
+    change: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    all: bool | None = None
+    dry_run: bool | None = None
+
+
+class Purge(_Body):
+    """Datapoints, deleted or not: by filters, by id, or all."""
+
+    filters: Filters | None = None
+    ids: _Ids | None = None
+    all: bool | None = None
+    dry_run: bool | None = None
+
+
+class NewRetention(_Body):
+    """An ISO 8601 duration such as P90D, or "forever"; null for what is usual."""
+
+    retention: _Name | None = None
+
+
 class Sql(_Body):
     """One read-only statement."""
 
@@ -195,6 +233,10 @@ BODIES: list[type[msgspec.Struct]] = [
     Distribution,
     NewApiKey,
     Sql,
+    Undo,
+    Restore,
+    Purge,
+    NewRetention,
 ]
 
 
