@@ -10,7 +10,16 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import datasets, imports, ingest, memory, over_http, queries, transactions
+from benchmarks import (
+    datasets,
+    history,
+    imports,
+    ingest,
+    memory,
+    over_http,
+    queries,
+    transactions,
+)
 from benchmarks.common import Sizes, Topic, machine
 
 __all__ = ["main"]
@@ -21,6 +30,7 @@ _TOPICS = {
     "ingest": ingest.run,
     "memory": memory.run,
     "queries": queries.run,
+    "history": history.run,
     "http": over_http.run,
     "datasets": datasets.run,
 }

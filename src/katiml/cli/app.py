@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from katiml.cli import data, output, service, uploads
+from katiml.cli import data, history, output, service, uploads
 from katiml.cli.options import LakeOption, OrganizationOption
 from katiml.errors import InvalidFilter, KatiMLError
 
@@ -49,6 +49,12 @@ for command in (
     data.count,
     data.delete,
     data.sql,
+    history.changes,
+    history.undo,
+    history.restore,
+    history.purge,
+    history.retention,
+    history.forget,
     service.serve,
     service.status,
     service.version,

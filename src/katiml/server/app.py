@@ -15,6 +15,7 @@ from katiml.server.limits import MEGABYTE, BodyLimit, RateLimit
 from katiml.server.routes import (
     analytics,
     datasets,
+    history,
     ingestion,
     keys,
     sql,
@@ -64,7 +65,8 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.requests = RateLimit(settings.requests_per_minute)
     app.state.failures = RateLimit(_WRONG_KEYS_PER_MINUTE, "wrong keys in a minute")
     errors.install(app)
-    for part in (system, tables, datasets, suggestions, analytics, ingestion, keys, sql):
+    parts = (system, history, tables, datasets, suggestions, analytics, ingestion, keys, sql)
+    for part in parts:
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit,

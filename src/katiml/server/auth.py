@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from katiml.lake import Lake
     from katiml.store import Scope
 
-__all__ = ["Author", "CallerLake", "author", "caller_lake", "seen"]
+__all__ = ["CallerLake", "caller_lake", "seen"]
 
 _HINT = (
     "send the header x-api-key: <your key>; `katiml keys create` makes one,"
@@ -43,24 +43,16 @@ def caller_lake(request: Request, key: Annotated[str | None, Security(_header)] 
     if len(key) < STRONG_LENGTH:
         # Such a key may have to be compared slowly: nobody is given that for nothing.
         state.failures.check(host, cost=0.0)
-    organization_id = state.lake.keys.verify(key)
-    if organization_id is None:
+    owner = state.lake.keys.owner(key)
+    if owner is None:
         state.failures.check(host)
         raise Unauthorized("this API key is wrong or was deleted", hint=_HINT)
-    lake: Lake = state.lake.for_organization(organization_id)
+    organization_id, name = owner
+    lake: Lake = state.lake.for_organization(organization_id, author=name or "API key")
     return lake
 
 
 CallerLake = Annotated["Lake", Depends(caller_lake)]
-
-
-def author(request: Request, lake: CallerLake) -> str | None:
-    """Who an edit is by, unless its body says so: the name of the key, or the start of its id."""
-    key = request.headers.get("x-api-key", "")
-    return lake.keys.name_of(key)
-
-
-Author = Annotated[str | None, Depends(author)]
 
 
 def seen(lake: Lake, wanted: Any) -> Scope:

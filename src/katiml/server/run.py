@@ -24,7 +24,7 @@ __all__ = ["is_loopback", "prepare_keys", "serve", "settings_from_environment"]
 
 _PRESET = "KATIML_API_KEY"
 _GRACE_SECONDS = 30
-_RESUME_SECONDS = 60.0
+_TENDING_SECONDS = 60.0
 _log = logging.getLogger("katiml.server")
 
 
@@ -61,7 +61,7 @@ def serve(
                 server_header=False,
                 lifespan="off",
             )
-            with _ending_quietly(), _resuming(lake):
+            with _ending_quietly(), _tending(lake):
                 uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -145,22 +145,24 @@ def _address(host: str, port: int) -> str:
 
 
 @contextmanager
-def _resuming(lake: Lake) -> Iterator[None]:
-    """Take over uploads whose process is gone: now, after a restart, and every minute, from other
-    servers of the lake."""
+def _tending(lake: Lake) -> Iterator[None]:
+    """Take over uploads whose process is gone, now, after a restart, and every minute, from other
+    servers of the lake; forget what is older than the retention once a day."""
     stop = threading.Event()
 
     def work() -> None:
         while True:
             try:
                 for organization_id in organizations(lake.scope.store):
-                    lake.for_organization(organization_id).uploads.resume()
+                    own = lake.for_organization(organization_id)
+                    own.uploads.resume()
+                    own.forget_if_due()
             except Exception:  # noqa: BLE001 - it is tried again, and the server answers meanwhile
-                _log.exception("uploads could not be resumed")
-            if stop.wait(_RESUME_SECONDS):
+                _log.exception("uploads could not be resumed, or history not be tidied up")
+            if stop.wait(_TENDING_SECONDS):
                 return
 
-    thread = threading.Thread(target=work, name="resume-uploads", daemon=True)
+    thread = threading.Thread(target=work, name="tend-lake", daemon=True)
     thread.start()
     try:
         yield
