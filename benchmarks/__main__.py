@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks import (
     datasets,
+    history,
     imports,
     ingest,
     memory,
@@ -30,6 +31,7 @@ _TOPICS = {
     "ingest": ingest.run,
     "memory": memory.run,
     "queries": queries.run,
+    "history": history.run,
     "http": over_http.run,
     "datasets": datasets.run,
     "training": training.run,

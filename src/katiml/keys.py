@@ -139,12 +139,10 @@ class Keys:
         """The organization that a secret belongs to, whichever it is; None for a wrong one."""
         return verify(self._store, secret)
 
-    def name_of(self, secret: str) -> str | None:
-        """What the key with this secret is called, or the first digits of its id; None without."""
+    def owner(self, secret: str) -> tuple[str, str] | None:
+        """The organization that a secret belongs to and the key's name; None for a wrong one."""
         found = _find(self._store, secret)
-        if found is None or found[1] != self._organization_id:
-            return None
-        return self.named(found[0])
+        return found[1:] if found else None
 
     def named(self, id: str) -> str:
         """What the key with this id is called, or the first digits of the id."""
@@ -211,7 +209,7 @@ def organizations(store: _Store) -> list[str]:
     return found
 
 
-def _find(store: _Store, secret: str) -> tuple[str, str] | None:
+def _find(store: _Store, secret: str) -> tuple[str, str, str] | None:
     if not 0 < len(secret) <= _LONGEST:
         return None
     digest = _digest(secret)
@@ -219,13 +217,13 @@ def _find(store: _Store, secret: str) -> tuple[str, str] | None:
     # characters matched would not help to find the secret. Argon2 hashes hold a salt each, so
     # every one of them has to be tried; only operators' presets have them.
     rows = store.query(
-        "SELECT id, organization_id, hash FROM lake.api_keys"
+        "SELECT id, organization_id, name, hash FROM lake.api_keys"
         " WHERE hash = $digest OR hash LIKE '$argon2%' ORDER BY created_at, id",
         {"digest": digest},
     ).to_pylist()
     for row in rows:
         if _matches(secret, digest, row["hash"]):
-            return str(row["id"]), row["organization_id"]
+            return str(row["id"]), row["organization_id"], row["name"] or ""
     return None
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
+from katiml.authors import author_of
+from katiml.errors import KatiMLError
 from katiml.ingest import Upload, finish_uploads, get_upload, ingest, list_uploads, resume_uploads
 from katiml.query import Collection, sql
 from katiml.query.collection import Form
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
     from katiml.edge import Miner
     from katiml.evaluation import Comparison, Evaluation
     from katiml.formats import Report
+    from katiml.history import Outcome, Purge, Undo
     from katiml.keys import Keys
     from katiml.miners import Strategy
     from katiml.mining import Miners, Picked
+    from katiml.store import View
 
 __all__ = ["Lake", "Uploads", "connect"]
 
@@ -54,9 +59,11 @@ class Lake:
     and `feature_vectors` is a `Collection` with select, count, distinct, distribution and delete.
     """
 
-    def __init__(self, store: Store, organization_id: str = "default") -> None:
+    def __init__(
+        self, store: Store, organization_id: str = "default", author: str | None = None
+    ) -> None:
         self._store = store
-        self.scope = Scope(store, organization_id)
+        self.scope = Scope(store, organization_id, author=author_of(author))
         self.datapoints = Collection(self.scope, "datapoints", self._seen)
         self.predictions = Collection(self.scope, "predictions", self._seen)
         self.groundtruths = Collection(self.scope, "groundtruths", self._seen)
@@ -116,9 +123,9 @@ class Lake:
 
         return Miners(self.scope)
 
-    def for_organization(self, organization_id: str) -> Lake:
-        """The same lake as another organization sees it."""
-        return Lake(self._store, organization_id)
+    def for_organization(self, organization_id: str, *, author: str | None = None) -> Lake:
+        """The same lake as another organization sees it; `author` makes its changes."""
+        return Lake(self._store, organization_id, author)
 
     def ingest(
         self,
@@ -370,6 +377,123 @@ class Lake:
 
         return export(self.scope, strategy, filters, **settings)
 
+    # -- history ------------------------------------------------------------------------------
+
+    def changes(
+        self, limit: int | None = 100, *, kind: str | None = None, upload: str | None = None
+    ) -> pd.DataFrame:
+        """What happened, the latest first: who added and removed how many rows of which table.
+
+        One row a transaction. `undone_by` is the change that undid it, missing where it stands.
+        `kind` ("ingest", "delete", "undo", ...) and `upload` narrow it down.
+        """
+        from katiml.history import changes_frame, list_changes
+
+        return changes_frame(list_changes(self.scope, limit, kind=kind, upload=upload))
+
+    def undo(
+        self, change: int | str | None = None, *, dry_run: bool = False, author: str | None = None
+    ) -> Undo:
+        """Undo a change: by its number, all of an upload by that one's id, or whatever was last.
+
+        What it wrote is taken away, what it took away comes back; what later changes have touched
+        is left alone and told. With `dry_run` nothing happens, and the result says what would. An
+        undo is a change too: undoing it is redoing. Raises NotFound and Conflict.
+        """
+        from katiml.datasets.undo import undo_edits
+        from katiml.history import forgotten_before, undo, undo_records
+
+        forgotten = forgotten_before(self.scope)
+        return undo(
+            self.scope,
+            [undo_records, undo_edits],
+            change,
+            dry_run=dry_run,
+            author=author,
+            forgotten=forgotten,
+        )
+
+    def restore(
+        self,
+        filters: Any = None,
+        *,
+        ids: Any = None,
+        change: int | None = None,
+        all: bool = False,
+        dry_run: bool = False,
+        author: str | None = None,
+    ) -> Outcome:
+        """Put deleted datapoints back, with all that was deleted with them.
+
+        `filters` see them as they were; `ids` and `change`, the delete, narrow further. Raises
+        InvalidInput where nothing says which and `all` is not True, NotFound for other ids.
+        """
+        from katiml.history import restore
+
+        return restore(
+            self.scope, filters, ids=ids, change=change, all=all, dry_run=dry_run, author=author
+        )
+
+    @property
+    def deleted(self) -> Collection:
+        """The datapoints that `restore` can put back, as they were when they were deleted."""
+        from katiml.history import DELETED
+
+        return Collection(self.scope.at(DELETED), "datapoints")
+
+    def purge(
+        self,
+        filters: Any = None,
+        *,
+        ids: Any = None,
+        all: bool = False,
+        dry_run: bool = False,
+        author: str | None = None,
+    ) -> Purge:
+        """Delete datapoints for good, deleted ones among them: out of all tables and files.
+
+        Nothing brings them back. Versions of datasets go on counting them. Raises InvalidInput
+        where nothing says which and `all` is not True, NotFound for ids that are not there.
+        """
+        from katiml.history import purge
+
+        return purge(self.scope, filters, ids=ids, all=all, dry_run=dry_run, author=author)
+
+    @property
+    def retention(self) -> str:
+        """How long what was removed can come back: an ISO 8601 duration (P90D), or "forever".
+
+        Set it for this organization; None goes back to KATIML_RETENTION, or P90D.
+        """
+        from katiml.history import retention
+
+        return retention(self.scope)
+
+    @retention.setter
+    def retention(self, duration: str | None) -> None:
+        from katiml.history import set_retention
+
+        set_retention(self.scope, duration)
+
+    def forget(self) -> dict[str, int]:
+        """Drop what was removed longer ago than the retention; returns how many rows, by table.
+
+        What a version of a dataset shows stays. `katiml serve` does so once a day.
+        """
+        from katiml.history import forget
+
+        return forget(self.scope, self._remembered())
+
+    def forget_if_due(self) -> dict[str, int]:
+        """`forget`, where that was not done for a day."""
+        from katiml.history import forget_if_due
+
+        return forget_if_due(self.scope, self._remembered)
+
+    def _remembered(self) -> list[View]:
+        """What `forget` has to leave."""
+        return self.datasets.views()
+
     def status(self) -> dict[str, Any]:
         """How many rows each table holds, and where the lake lives."""
         from katiml.schema import RECORD_TABLES, SCHEMA_VERSION
@@ -389,9 +513,15 @@ class Lake:
         }
 
     def close(self) -> None:
-        """Let the lake go. Uploads and tasks of this process go on to their end first."""
+        """Let the lake go. Uploads and tasks of this process go on to their end first.
+
+        Who has changed the lake also tidies up once a day (see `forget`).
+        """
         finish_uploads(self._store)
         finish_tasks(self._store)
+        with suppress(KatiMLError):
+            if self.scope.has_changed():
+                self.forget_if_due()
         self._store.close()
 
 

@@ -264,7 +264,7 @@ TABLES: dict[str, Table] = {
             Column("undoes", "BIGINT[]"),
             counts=False,
         ),
-        # Datapoints that were deleted for good.
+        # Datapoints that were deleted for good, and deleted ones that were forgotten.
         _table(
             "tombstones",
             Column("row", "BIGINT"),
@@ -272,7 +272,6 @@ TABLES: dict[str, Table] = {
             Column("organization_id", "VARCHAR"),
             Column("created_at", "TIMESTAMPTZ"),
             Column("change", "BIGINT"),
-            counts=False,
         ),
         # Datasets: see katiml.datasets. A lake of an older schema gets every table of this file
         # that it lacks (store/migrations.py).

@@ -115,8 +115,6 @@ class Machine(RuleBasedStateMachine):
     def purge(self, id_: str) -> None:
         if id_ not in self.live:
             return
-        if not hasattr(self.lake, "purge"):
-            return
         self.lake.purge(ids=[id_])
         self.live.pop(id_)
         self.draft.discard(id_)

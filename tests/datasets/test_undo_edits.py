@@ -7,15 +7,12 @@ from typing import Any
 import pytest
 
 from katiml.datasets import Dataset
-from katiml.datasets.undo import undo_edits
 from katiml.errors import NotFound
-from katiml.history.records import undo_records
-from katiml.history.undo import undo
 from katiml.lake import Lake
 
 
 def undone(lake: Lake, change: int | None = None, **options: Any) -> Any:
-    return undo(lake.scope, [undo_records, undo_edits], change, **options)
+    return lake.undo(change, **options)
 
 
 def latest(lake: Lake) -> int:

@@ -87,6 +87,9 @@ class Dataset(Members):
         self._state = read_dataset(self._scope, self.id)
         return self._state
 
+    def _author(self, author: str | None) -> str | None:
+        return self._scope.author if author is None else author
+
     # -- what it is --------------------------------------------------------------------------
 
     @property
@@ -168,7 +171,7 @@ class Dataset(Members):
             edits.add,
             dataset=self.id,
             wanted=picked(ids, filters, all),
-            author=edits.author_of(author),
+            author=self._author(author),
             expected_revision=expected_revision,
         )
         return self._scope.transact(work)
@@ -191,7 +194,7 @@ class Dataset(Members):
             edits.remove,
             dataset=self.id,
             wanted=picked(ids, filters, all),
-            author=edits.author_of(author),
+            author=self._author(author),
             expected_revision=expected_revision,
         )
         return self._scope.transact(work)
@@ -233,7 +236,7 @@ class Dataset(Members):
             commits.commit,
             dataset=self.id,
             message=text,
-            author=edits.author_of(author),
+            author=self._author(author),
             expected_revision=expected_revision,
         )
         try:
@@ -321,7 +324,7 @@ class Dataset(Members):
                 transaction,
                 self.id,
                 target.id,
-                edits.author_of(author),
+                self._author(author),
                 expected_revision,
                 force=force,
             )
@@ -369,7 +372,7 @@ class Dataset(Members):
         """
         self._scope.transact(
             lambda transaction: commits.restore(
-                transaction, self.id, draft, edits.author_of(author), expected_revision, force=force
+                transaction, self.id, draft, self._author(author), expected_revision, force=force
             )
         )
         return self.status()
@@ -404,7 +407,7 @@ class Dataset(Members):
                 their.id,
                 our.id,
                 text,
-                edits.author_of(author),
+                self._author(author),
                 expected_revision,
             )
         )
@@ -442,7 +445,7 @@ class Dataset(Members):
         text, target = checked_tag(name), self._find(version)
         self._scope.transact(
             lambda transaction: edits.tag(
-                transaction, self.id, text, target.id, edits.author_of(author), force=force
+                transaction, self.id, text, target.id, self._author(author), force=force
             )
         )
 
@@ -450,7 +453,7 @@ class Dataset(Members):
         """Take a name of a version away. Raises NotFound."""
         text = checked_text("tag", name)
         self._scope.transact(
-            lambda transaction: edits.untag(transaction, self.id, text, edits.author_of(author))
+            lambda transaction: edits.untag(transaction, self.id, text, self._author(author))
         )
 
     def version_tags(self) -> dict[str, str]:
@@ -461,14 +464,14 @@ class Dataset(Members):
         """Give the dataset another name; warns where another dataset has it."""
         text = checked_text("name", name)
         self._state, taken = self._scope.transact(
-            lambda transaction: edits.rename(transaction, self.id, text, edits.author_of(author))
+            lambda transaction: edits.rename(transaction, self.id, text, self._author(author))
         )
         warn_if(taken and warn, text)
 
     def delete(self, *, author: str | None = None) -> None:
         """Delete the dataset with its versions; the datapoints stay. `lake.undo` brings it back."""
         self._scope.transact(
-            lambda transaction: edits.delete(transaction, self.id, edits.author_of(author))
+            lambda transaction: edits.delete(transaction, self.id, self._author(author))
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from katiml.datasets.version import Version
 from katiml.errors import InvalidInput, NotFound
 from katiml.query.fields import shown
 from katiml.store.scope import Scope
-from katiml.store.views import View
+from katiml.store.views import Moment, View
 
 __all__ = ["Datasets"]
 
@@ -71,7 +72,10 @@ class Datasets:
         text = checked_text("name", name)
         return self._scope.transact(
             lambda transaction: edits.create(
-                transaction, text, edits.author_of(author), only_new=only_new
+                transaction,
+                text,
+                self._scope.author if author is None else author,
+                only_new=only_new,
             )
         )
 
@@ -153,6 +157,14 @@ class Datasets:
         if found is None:
             return self._scope.at(View(read_set(self._scope, state.members)))
         return Version(self._scope, found).scope
+
+    def views(self) -> builtins.list[View]:
+        """What versions show, for `lake.forget`: all their datapoints, at each of their moments."""
+        rows = self._scope.query("SELECT DISTINCT members, moment FROM {dataset_versions}")
+        names = dict.fromkeys(rows["members"].to_pylist())
+        everybody = BitMap().union(*(read_set(self._scope, name) for name in names))
+        moments = dict.fromkeys(rows["moment"].to_pylist())
+        return [View(everybody, Moment.from_bytes(moment)) for moment in moments]
 
 
 def _checked_id(reference: object) -> str:

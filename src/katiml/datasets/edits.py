@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-from contextlib import suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -27,7 +24,6 @@ from katiml.store.scope import ScopedTransaction
 
 __all__ = [
     "add",
-    "author_of",
     "create",
     "delete",
     "remove",
@@ -36,19 +32,6 @@ __all__ = [
     "untag",
     "write_tag",
 ]
-
-
-def author_of(author: str | None) -> str | None:
-    """Who made a change: as given, else KATIML_AUTHOR, else the user of this computer.
-
-    >>> author_of("ann")
-    'ann'
-    """
-    if author is not None:
-        return author
-    with suppress(KeyError, OSError, ImportError):
-        return os.environ.get("KATIML_AUTHOR") or getpass.getuser()
-    return None
 
 
 # -- datasets --------------------------------------------------------------------------------

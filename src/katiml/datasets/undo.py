@@ -20,7 +20,7 @@ from katiml.datasets.state import DatasetState, lock, read_tags, save
 from katiml.history.outcome import Outcome
 
 if TYPE_CHECKING:
-    from katiml.history.undo import Target
+    from katiml.history.undoing import Target
     from katiml.store import ScopedTransaction
 
 __all__ = ["undo_edits"]
@@ -73,7 +73,15 @@ class _Undoing:
         self.tag()
         if state != self.now or self.done:
             kind = f"undo of {self.edit.kind}"
-            save(self.transaction, self.now, state, kind, None, more=self.more, note=False)
+            save(
+                self.transaction,
+                self.now,
+                state,
+                kind,
+                self.transaction.author,
+                more=self.more,
+                note=False,
+            )
 
     def name_and_deletion(self, state: DatasetState) -> DatasetState:
         for name in ("name", "deleted"):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from katiml.history.outcome import Outcome
-from katiml.history.undo import Target
+from katiml.history.undoing import Target
 from katiml.schema import RECORD_TABLES, REMOVED, TABLES
 from katiml.store.views import bind, inside
 
@@ -50,15 +50,25 @@ _NONE = pa.table({"id": pa.array([], pa.string())})
 def undo_records(transaction: ScopedTransaction, target: Target) -> Outcome:
     """Undo what changes did to records; returns what was done and what was left alone."""
     work = _Undoing(transaction, target)
-    work.datapoints()
-    work.attachments("tags")
-    work.attachments("groundtruths")
-    work.attachments("predictions")
+    # Tables that the changes have not written are left unread.
+    written = {table for change in target.changes for table in change.rows}
+    if not written & set(RECORD_TABLES):
+        return work.outcome
+    work.stage("undo_kept", _NONE)
+    if "datapoints" in written:
+        work.datapoints()
+    for table in ("tags", "groundtruths", "predictions"):
+        if table in written:
+            work.attachments(table)
+    left = pa.concat_tables(work.left)
     work.stage("undo_alone", pa.concat_tables(work.alone))
-    work.stage("undo_left", pa.concat_tables(work.left))
+    work.stage("undo_left", left)
     for table in _CHILDREN:
-        work.children(table)
-    touch(transaction)
+        if table in written or left.num_rows:
+            work.children(table)
+    work.sweep()
+    if not work.outcome.is_empty:
+        touch(transaction)
     return work.outcome
 
 
@@ -90,6 +100,7 @@ class _Undoing:
         # Parents that were left alone, and parents that left without another in their place.
         self.alone = [_NONE]
         self.left = [_NONE]
+        self.gone = _NONE
         wrote, numbers = inside("since", target.numbers, "undo_numbers")
         self.took = inside("until", target.numbers, "undo_numbers")[0]
         # Whether the content of a row is older than the changes.
@@ -114,11 +125,18 @@ class _Undoing:
         found = self.compared("datapoints", "TRUE", "TRUE")
         written, taken = found["written"], found["taken"]
         made = written.filter(pc.invert(pc.is_in(written["id"], taken["id"])))
-        kept = self.used(made)
-        self.stage("undo_kept", kept)
-        self.outcome.skip("datapoints", kept.num_rows, _USED)
-        left = written.filter(pc.invert(pc.is_in(written["id"], kept["id"])))
+        used = self.used(made)
+        self.outcome.skip("datapoints", used.num_rows, _USED)
+        # Of a new datapoint whose fields were changed since, the rest is left alone as well.
+        self.stage("undo_changed", found["blocked"])
+        changed = self.query(
+            "SELECT id FROM undo_changed WHERE CAST(id AS UUID) NOT IN "
+            f"(SELECT id FROM {{{REMOVED}datapoints}} WHERE {self.took} AND NOT {self.mine})"
+        )
+        self.stage("undo_kept", pa.concat_tables([used, changed]))
+        left = written.filter(pc.invert(pc.is_in(written["id"], used["id"])))
         self.apply("datapoints", left, taken)
+        self.gone = left.filter(pc.invert(pc.is_in(left["id"], taken["id"])))
 
     def used(self, made: pa.Table) -> pa.Table:
         """Of new datapoints those that have rows of others, and what these were made from."""
@@ -156,19 +174,25 @@ class _Undoing:
         written, taken = found["written"], found["taken"]
         if table == "predictions" and self.target.changes[0].kind == "ingest":
             written = self.unpatched(written)
-        self.stage("undo_taken", taken)
-        homeless = self.query(
-            f"SELECT DISTINCT CAST(id AS VARCHAR) AS id FROM {{{REMOVED}{table}}} "
-            "WHERE id IN (SELECT CAST(id AS UUID) FROM undo_taken) "
-            "AND datapoint NOT IN (SELECT id FROM {datapoints})"
-        )
-        self.outcome.skip(table, homeless.num_rows, _NO_DATAPOINT)
-        taken = taken.filter(pc.invert(pc.is_in(taken["id"], homeless["id"])))
+        if taken.num_rows:
+            taken = self.at_home(table, taken)
         self.apply(table, written, taken)
         if table != "tags":
             self.alone.append(found["blocked"].select(["id"]))
             again = pc.is_in(written["id"], taken["id"])
             self.left.append(written.filter(pc.invert(again)).select(["id"]))
+
+    def at_home(self, table: str, taken: pa.Table) -> pa.Table:
+        """Rows to be put back, without those whose datapoint is not there."""
+        self.stage("undo_taken", taken)
+        # An anti join, unlike NOT IN, makes its hash table of the few rows rather than of the many.
+        homeless = self.query(
+            f"SELECT DISTINCT CAST(gone.id AS VARCHAR) AS id FROM {{{REMOVED}{table}}} AS gone "
+            "ANTI JOIN {datapoints} AS there ON there.id = gone.datapoint "
+            "WHERE gone.id IN (SELECT CAST(id AS UUID) FROM undo_taken)"
+        )
+        self.outcome.skip(table, homeless.num_rows, _NO_DATAPOINT)
+        return taken.filter(pc.invert(pc.is_in(taken["id"], homeless["id"])))
 
     def unpatched(self, written: pa.Table) -> pa.Table:
         """Predictions that the changes made, without those that they only patched."""
@@ -262,11 +286,22 @@ class _Undoing:
         self.outcome.skip(table, parts["homeless"].num_rows, _NO_OWNER)
         self.apply(table, parts["written"], parts["taken"])
 
+    def sweep(self) -> None:
+        """What is left of datapoints that went: nothing stays behind without its datapoint."""
+        if not self.gone.num_rows:
+            return
+        self.stage("undo_gone", self.gone)
+        for table in reversed(_ATTACHED):
+            removed = self.transaction.remove(
+                table, "datapoint IN (SELECT CAST(id AS UUID) FROM undo_gone)"
+            )
+            self.outcome.add({}, {table: removed})
+
     def apply(self, table: str, written: pa.Table, taken: pa.Table) -> None:
         """Take rows away, and put others back."""
-        self.transaction.stage("undo_rows", written.select(["id"]).combine_chunks())
         removed = restored = 0
         if written.num_rows:
+            self.transaction.stage("undo_rows", written.select(["id"]).combine_chunks())
             removed = self.transaction.remove(
                 table, "id IN (SELECT CAST(id AS UUID) FROM undo_rows)"
             )

@@ -91,9 +91,10 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
     app.state.media_turns = asyncio.Semaphore(_MEDIA_AT_ONCE)
     errors.install(app)
     parts = (
-        system, sessions, media, explore, tables, datasets, suggestions, analytics, metrics,
-        ingestion, miners, tasks, keys, sql, demo,
+        system, history, sessions, media, explore, tables, datasets, suggestions, analytics,
+        metrics, ingestion, miners, tasks, keys, sql, demo,
     )  # fmt: skip
+    for part in parts:
     for part in parts:
         app.include_router(part.router)
     app.router.default = WebApp()

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WEB_HEADER",
-    "Author",
     "CallerAccess",
     "CallerLake",
-    "author",
     "caller_access",
     "caller_lake",
     "seen",
@@ -64,11 +62,12 @@ def caller_lake(request: Request, key: Annotated[str | None, Security(_header)] 
     if len(key) < STRONG_LENGTH:
         # Such a key may have to be compared slowly: nobody is given that for nothing.
         state.failures.check(host, cost=0.0)
-    organization_id = state.lake.keys.verify(key)
-    if organization_id is None:
+    owner = state.lake.keys.owner(key)
+    if owner is None:
         state.failures.check(host)
         raise Unauthorized("this API key is wrong or was deleted", hint=_HINT)
-    lake: Lake = state.lake.for_organization(organization_id)
+    organization_id, name = owner
+    lake: Lake = state.lake.for_organization(organization_id, author=name or "API key")
     return lake
 
 
@@ -111,28 +110,16 @@ def _lake_of_session(request: Request, session: Session) -> Lake:
     if session.subject != LOCAL and not request.url.path.endswith(_UNCOUNTED):
         state.requests.check(f"session {session.subject}")
     lake: Lake = state.lake.for_organization(session.organization_id)
-    return lake
+    if session.subject == LOCAL:
+        return lake
+    named: Lake = lake.for_organization(
+        session.organization_id, author=lake.keys.named(session.subject)
+    )
+    return named
 
 
 CallerLake = Annotated["Lake", Depends(caller_lake)]
 CallerAccess = Annotated[Access, Depends(caller_access)]
-
-
-def author(request: Request, lake: CallerLake) -> str | None:
-    """Who an edit is by, unless its body says so: the name of the key, or the start of its id.
-
-    In a session without a key it is the person who runs the server.
-    """
-    key = request.headers.get("x-api-key")
-    if key:
-        return lake.keys.name_of(key)
-    session = session_of(request)
-    if session is None or session.subject == LOCAL:
-        return None
-    return lake.keys.named(session.subject)
-
-
-Author = Annotated[str | None, Depends(author)]
 
 
 def seen(lake: Lake, wanted: Any) -> Scope:

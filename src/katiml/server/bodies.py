@@ -40,12 +40,16 @@ __all__ = [
     "Mistakes",
     "ModelNames",
     "NewApiKey",
+    "NewRetention",
     "Projection",
+    "Purge",
     "Restore",
+    "RestoreDraft",
     "Select",
     "SignIn",
     "Sql",
     "Tag",
+    "Undo",
     "ValueSuggestions",
     "VectorIds",
     "VersionTag",
@@ -166,7 +170,7 @@ class Checkout(_Edit):
     force: bool | None = None
 
 
-class Restore(_Edit):
+class RestoreDraft(_Edit):
     """A draft by its number, by default the latest."""
 
     draft: _Limit | None = None
@@ -368,6 +372,40 @@ class NewApiKey(_Body):
     name: _Name = ""
 
 
+class Undo(_Body):
+    """`change`: the number of a change, or the id of an upload for all of it; by default whatever
+    was last. With `dryRun` the answer says what would happen, and nothing does."""
+
+    change: Annotated[int, Meta(ge=0, le=_LARGEST)] | _Name | None = None
+    dry_run: bool | None = None
+
+
+class Restore(_Body):
+    """Deleted datapoints: by filters that see them as they were, by id, by the change that deleted
+    them, or all."""
+
+    filters: Filters | None = None
+    ids: _Ids | None = None
+    change: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    all: bool | None = None
+    dry_run: bool | None = None
+
+
+class Purge(_Body):
+    """Datapoints, deleted or not: by filters, by id, or all."""
+
+    filters: Filters | None = None
+    ids: _Ids | None = None
+    all: bool | None = None
+    dry_run: bool | None = None
+
+
+class NewRetention(_Body):
+    """An ISO 8601 duration such as P90D, or "forever"; null for what is usual."""
+
+    retention: _Name | None = None
+
+
 class Sql(_Body):
     """One read-only statement."""
 
@@ -401,10 +439,14 @@ BODIES: list[type[msgspec.Struct]] = [
     Members,
     Commit,
     Checkout,
-    Restore,
+    RestoreDraft,
     MergeOf,
     VersionTag,
     DiffOf,
+    Undo,
+    Restore,
+    Purge,
+    NewRetention,
 ]
 
 

@@ -149,7 +149,8 @@ def _address(host: str, port: int) -> str:
 @contextmanager
 def _working(lake: Lake) -> Iterator[None]:
     """Take over uploads and tasks whose process is gone (after a restart, or of another server),
-    take some work off others while there is room, and run miners by their schedules."""
+    take some work off others while there is room, run miners by their schedules, and forget once a
+    day what is older than the retention."""
     stop = threading.Event()
 
     def work() -> None:
@@ -159,7 +160,9 @@ def _working(lake: Lake) -> Iterator[None]:
                 if time.monotonic() >= uploads_at:
                     uploads_at = time.monotonic() + _UPLOADS_SECONDS
                     for organization_id in organizations(lake.scope.store):
-                        lake.for_organization(organization_id).uploads.resume()
+                        own = lake.for_organization(organization_id)
+                        own.uploads.resume()
+                        own.forget_if_due()
                 look_for_work(lake)
             except Exception:  # noqa: BLE001 - it is tried again, and the server answers meanwhile
                 _log.exception("work left in the lake could not be taken up")

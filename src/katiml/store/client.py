@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -154,6 +154,12 @@ class Client:
 
     def committed(self, token: str) -> bool:
         return bool(self._once({"do": "committed", "token": token}))
+
+    def erase(self, tables: Sequence[str]) -> list[str]:
+        return list(self._once({"do": "erase", "tables": list(tables)}))
+
+    def tidy(self) -> None:
+        self._once({"do": "tidy"})
 
     def close(self) -> None:
         """Close every connection; what runs on them is undone by the owner."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
@@ -17,7 +19,7 @@ from katiml.store.homes import Home, keep_for_ever
 from katiml.store.location import DuckLakeLocation
 from katiml.store.migrations import prepare
 from katiml.store.pauses import Pauses
-from katiml.store.sql import sql_string
+from katiml.store.sql import identifier, sql_string
 
 __all__ = ["DuckLakeEngine", "DuckLakeHome", "open_engine"]
 
@@ -53,6 +55,54 @@ class DuckLakeEngine(Engine):
             transaction.commit("")
         finally:
             transaction.rollback()
+
+    def erase(self, tables: Sequence[str]) -> list[str]:
+        """Rewrite files with deleted rows; then no snapshot and no file but those of now is left.
+
+        Whoever reads an older snapshot at this moment meets a file that is gone.
+        """
+        for table in tables:
+            name = {"name": identifier(table)}
+            # Rows of small inserts lie in the catalog until they are flushed.
+            self._call("ducklake_flush_inlined_data('lake', table_name => $name)", name)
+            self._call("ducklake_rewrite_data_files('lake', $name, delete_threshold => 0)", name)
+        transaction = self.begin(alone=True)
+        try:
+            transaction.execute(
+                "DELETE FROM lake.settings WHERE starts_with(name, 'snapshot_of_schema_')", {}
+            )
+            transaction.commit("")
+        finally:
+            transaction.rollback()
+        self._call("ducklake_expire_snapshots('lake', older_than => now())", {})
+        self._call("ducklake_cleanup_old_files('lake', cleanup_all => true)", {})
+        return []
+
+    def tidy(self) -> None:
+        """Expire snapshots of yesterday and before, and delete the files that only they needed.
+
+        Those kept as copies of the lake before an upgrade stay.
+        """
+        old = self.query(
+            "SELECT snapshot_id::BIGINT AS id FROM lake.snapshots() "
+            "WHERE snapshot_time < now() - INTERVAL 1 DAY "
+            "AND snapshot_id < (SELECT max(snapshot_id) FROM lake.snapshots()) "
+            "AND snapshot_id::VARCHAR NOT IN (SELECT value FROM lake.settings "
+            "WHERE starts_with(name, 'snapshot_of_schema_'))",
+            {},
+        )
+        if old.num_rows:
+            versions = {"versions": old["id"].to_pylist()}
+            self._call("ducklake_expire_snapshots('lake', versions => $versions)", versions)
+        self._call("ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL 1 DAY)", {})
+
+    def _call(self, function: str, parameters: Mapping[str, Any]) -> None:
+        cursor = self.cursor()
+        try:
+            with self.guarded():
+                cursor.execute(f"CALL {function}", dict(parameters)).to_arrow_table()
+        finally:
+            cursor.close()
 
     def committed(self, token: str) -> bool:
         # PostgreSQL may still be at the commit whose connection was lost: it takes milliseconds.

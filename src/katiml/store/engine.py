@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 from zlib import crc32
@@ -45,6 +45,8 @@ class Backend(Protocol):
     def stream(self, sql: str, parameters: Mapping[str, Any]) -> pa.RecordBatchReader: ...
     def begin(self, *, alone: bool) -> BackendTransaction: ...
     def committed(self, token: str) -> bool: ...
+    def erase(self, tables: Sequence[str]) -> list[str]: ...
+    def tidy(self) -> None: ...
 
 
 def _encode_vectors(dtype: pa.Array, shape: pa.Array, data: pa.Array) -> pa.Array:
@@ -164,6 +166,16 @@ class Engine:
     def keep_copy(self, version: int) -> None:
         """Keep the lake as it is, written by schema `version`, before it is upgraded."""
         raise NotImplementedError
+
+    def erase(self, tables: Sequence[str]) -> list[str]:
+        """Take what was deleted from these tables out of the lake's files, too.
+
+        Returns where copies of the lake lie that still have it. Raises LakeBusy.
+        """
+        raise NotImplementedError
+
+    def tidy(self) -> None:
+        """Give back what files hold that nobody can read any more."""
 
     def settle(self) -> None:
         """Called after each commit, before the next transaction may write."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,12 +24,13 @@ from katiml.store.location import FolderLocation
 from katiml.store.loopback import Endpoint, connect, protocol
 from katiml.store.migrations import prepare
 from katiml.store.owner import Owner
-from katiml.store.sql import sql_string
+from katiml.store.sql import identifier, sql_string
 
 __all__ = ["FileEngine", "FolderHome", "open_engine"]
 
 FILE_NAME = "lake.duckdb"
 LOG_BYTES = 64 * 2**20
+_READERS_SECONDS = 10.0
 
 
 def busy_limit() -> float:
@@ -63,6 +65,57 @@ class FileEngine(Engine):
                 cursor.execute("DETACH kept")
             unfinished.replace(kept)
         cursor.close()
+
+    def erase(self, tables: Sequence[str]) -> list[str]:
+        """Write the tables anew, and write over the blocks where they were."""
+        if not self.write_lock.acquire(timeout=self.busy_timeout):
+            raise self._occupied()
+        cursor = self.cursor()
+        try:
+            with self.guarded():
+                cursor.execute("DROP TABLE IF EXISTS lake.noise")
+                cursor.execute("BEGIN TRANSACTION")
+                for table in map(identifier, tables):
+                    cursor.execute(f"CREATE TABLE lake.rewritten AS FROM lake.{table}")
+                    cursor.execute(f"DROP TABLE lake.{table}")
+                    cursor.execute(f"ALTER TABLE lake.rewritten RENAME TO {table}")
+                cursor.execute("COMMIT")
+                self._checkpoint(cursor)
+                # DuckDB leaves old bytes in blocks that are free, until it needs them.
+                size = cursor.execute(
+                    "SELECT free_blocks * block_size FROM pragma_database_size() "
+                    "WHERE database_name = 'lake'"
+                ).fetchall()[0][0]
+                cursor.execute(
+                    "CREATE TABLE lake.noise AS SELECT uuid() AS noise FROM range($count)",
+                    {"count": size // 16},
+                )
+                self._checkpoint(cursor)
+                cursor.execute("DROP TABLE lake.noise")
+                self._checkpoint(cursor)
+        finally:
+            cursor.close()
+            self.write_lock.release()
+        return sorted(map(str, self._folder.glob(f"{FILE_NAME}.v*.bak")))
+
+    def _checkpoint(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Write the log into the file; waits a while for readers of what it would overwrite."""
+        deadline = time.monotonic() + _READERS_SECONDS
+        while True:
+            try:
+                cursor.execute("CHECKPOINT lake")
+            except duckdb.TransactionException as error:
+                if time.monotonic() > deadline:
+                    raise self._occupied() from error
+                time.sleep(0.1)
+            else:
+                return
+
+    def _occupied(self) -> LakeBusy:
+        return LakeBusy(
+            f"the lake {self.place} is in use, so its files could not be rewritten",
+            hint="it is tried again by the next purge or lake.forget()",
+        )
 
     def settle(self) -> None:
         try:

@@ -23,7 +23,8 @@ __all__ = ["Block", "Home", "acquire_home", "release_home"]
 class Block:
     """Numbers of one counter that this process has taken from the lake and not used yet."""
 
-    size: int  # of the next block
+    least: int  # that are taken at a time
+    taken: int = 0
     next: int = 0
     left: int = 0
     returned: list[int] = field(default_factory=list)

@@ -174,6 +174,12 @@ class _Session:
     def _do_committed(self, token: str) -> bool:
         return self._engine.committed(token)
 
+    def _do_erase(self, tables: list[str]) -> list[str]:
+        return self._engine.erase(tables)
+
+    def _do_tidy(self) -> None:
+        self._engine.tidy()
+
     def _do_begin(self, alone: bool) -> None:
         self._transaction = self._engine.begin(alone=alone)
         self._changed = False

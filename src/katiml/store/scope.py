@@ -96,7 +96,11 @@ class Scope(_Reader):
     """
 
     def __init__(
-        self, store: Store, organization_id: str = "default", view: View = EVERYTHING
+        self,
+        store: Store,
+        organization_id: str = "default",
+        view: View = EVERYTHING,
+        author: str | None = None,
     ) -> None:
         if not _ORGANIZATION.match(organization_id):
             raise InvalidInput(
@@ -105,6 +109,8 @@ class Scope(_Reader):
             )
         super().__init__(organization_id, view)
         self.store = store
+        # Who makes the changes that do not say so themselves.
+        self.author = author
 
     def __repr__(self) -> str:
         return f"Scope({self.store!r}, {self.organization_id!r})"
@@ -120,7 +126,7 @@ class Scope(_Reader):
         ...     scope.query("SELECT count(*) AS n FROM {tags}").to_pylist()
         [{'n': 0}]
         """
-        return Scope(self.store, self.organization_id, view)
+        return Scope(self.store, self.organization_id, view, self.author)
 
     def query(self, sql: str, parameters: Mapping[str, Any] = _NOTHING) -> pa.Table:
         """Run one reading statement in its own snapshot."""
@@ -136,7 +142,7 @@ class Scope(_Reader):
         A transaction that writes is a change, with a number and a row of `changes`. Raises
         InvalidInput through a view of the past, which nothing can change.
         """
-        if self.view.moment is not None:
+        if self.view.is_past:
             raise InvalidInput(
                 "the past cannot be changed", hint="make the change in the lake as it is now"
             )
@@ -146,19 +152,25 @@ class Scope(_Reader):
 
         def run(transaction: Transaction) -> T:
             nonlocal used
-            scoped = ScopedTransaction(transaction, self.organization_id, change, self.view)
-            try:
-                result = work(scoped)
-                scoped.finish()
-                return result
-            finally:
-                used = used or scoped.used
+            # An attempt before this one, and one that fails below, is rolled back for certain.
+            used = False
+            scoped = ScopedTransaction(
+                transaction, self.organization_id, change, self.view, self.author
+            )
+            result = work(scoped)
+            scoped.finish()
+            used = scoped.used
+            return result
 
         try:
             return self.store.transact(run)
         finally:
             if not used:
                 self.store.return_number(counter, change)
+
+    def has_changed(self) -> bool:
+        """Whether this process has changed anything of the organization."""
+        return self.store.has_reserved(f"changes:{self.organization_id}")
 
     def reserve_rows(self, count: int) -> int:
         """The first of `count` consecutive datapoint row numbers that nobody else ever gets."""
@@ -178,9 +190,11 @@ class ScopedTransaction(_Reader):
         organization_id: str,
         change: int,
         view: View = EVERYTHING,
+        author: str | None = None,
     ) -> None:
         super().__init__(organization_id, view)
         self._transaction = transaction
+        self._author = author
         self._change = change
         # What became of rows: {table: {"added": 3}}.
         self._counts: dict[str, dict[str, int]] = {}
@@ -203,6 +217,12 @@ class ScopedTransaction(_Reader):
         self.used = True
         return self._change
 
+    @property
+    def author(self) -> str | None:
+        """Who makes this change: as `note` said, otherwise that of the scope."""
+        author: str | None = self._note.get("author") or self._author
+        return author
+
     def note(
         self,
         kind: str,
@@ -213,6 +233,8 @@ class ScopedTransaction(_Reader):
         summary: Mapping[str, Any] = _NOTHING,
     ) -> None:
         """Describe this change: its kind ("ingest", "delete", ...), who made it, and more.
+
+        Without `author` it is that of the scope.
 
         `summary`, plain JSON values, is kept beside the counts by table. A transaction that
         writes nothing leaves no change behind, described or not.
@@ -338,7 +360,7 @@ class ScopedTransaction(_Reader):
             "number": pa.array([self._change], pa.int64()),
             "id": pa.array(uuid7_strings(1)),
             "kind": pa.array([self._note["kind"]]),
-            "author": pa.array([self._note.get("author")], pa.string()),
+            "author": pa.array([self.author], pa.string()),
             "summary": pa.array([orjson.dumps({**self._summary, "rows": self._counts}).decode()]),
             "upload": pa.array([self._note.get("upload")], pa.string()),
             "undoes": pa.array([self._note.get("undoes")], pa.list_(pa.int64())),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _NOTHING: Mapping[str, Any] = {}
 # Numbers are taken from the lake many at a time, so that single-record transactions do not pay for
 # a second one. What a process leaves unused stays unused. Row numbers start with a large block;
-# others double what they take, so that a process that needs one leaves no gap.
+# others double what they have taken, so that a process that needs one or two leaves no gap.
 _LARGE_BLOCK = 1024
 
 
@@ -172,18 +172,38 @@ class Store:
         home = self.home
         home.refuse_nesting()
         with home.number_lock:
-            block = home.blocks.setdefault(counter, Block(_LARGE_BLOCK if counter == "rows" else 1))
+            block = home.blocks.setdefault(
+                counter, Block(least=_LARGE_BLOCK if counter == "rows" else 1)
+            )
             if count == 1 and block.returned:
                 return block.returned.pop()
             if block.left < count:
-                size = max(count, block.size)
+                size = max(count, min(max(block.taken, block.least), _LARGE_BLOCK))
                 block.next = self.transact(lambda transaction: _take(transaction, counter, size))
                 block.left = size
-                block.size = min(block.size * 2, _LARGE_BLOCK)
+                block.taken += size
             first = block.next
             block.next += count
             block.left -= count
             return first
+
+    def erase(self, tables: Sequence[str]) -> list[str]:
+        """Take what was deleted from these tables out of the lake's files, too.
+
+        They are rewritten, which takes as long as writing what they hold. Returns where copies of
+        the lake lie that still have it. Raises LakeBusy where readers keep it from being done.
+        """
+        self.home.refuse_nesting()
+        return self._again(lambda: self.home.backend().erase(tables))
+
+    def tidy(self) -> None:
+        """Give back what files hold that nobody can read any more; cheap where that is nothing."""
+        self.home.refuse_nesting()
+        self._again(lambda: self.home.backend().tidy())
+
+    def has_reserved(self, counter: str) -> bool:
+        """Whether this process has taken numbers of a counter, while the store is open."""
+        return self._home is not None and counter in self._home.blocks
 
     def return_number(self, counter: str, number: int) -> None:
         """Let a number of `reserve` that was not used serve the next caller."""

@@ -188,6 +188,11 @@ class View:
         """Whether this is the current state of all datapoints."""
         return self.members is None and self.moment is None
 
+    @property
+    def is_past(self) -> bool:
+        """Whether it shows what was, which nothing can change."""
+        return self.moment is not None
+
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
         """What the statements over this view need; some need less."""
@@ -251,6 +256,11 @@ class Deleted(View):
     def is_everything(self) -> bool:
         """Never: this is what is not there."""
         return False
+
+    @property
+    def is_past(self) -> bool:
+        """Always."""
+        return True
 
     def subquery(self, table: str) -> str:
         """What `{table}` in a template stands for."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from katiml.datasets.state import is_id
 from katiml.errors import NotFound
 from katiml.server.answers import json_response, rows_response
-from katiml.server.auth import Author, CallerLake
+from katiml.server.auth import CallerLake
 from katiml.server.bodies import (
     Checkout,
     Commit,
@@ -20,7 +20,7 @@ from katiml.server.bodies import (
     DiffOf,
     Members,
     MergeOf,
-    Restore,
+    RestoreDraft,
     VersionTag,
     body,
     schema_of,
@@ -133,16 +133,14 @@ def list_datasets(lake: CallerLake) -> Response:
 @router.post(
     "", summary="Make a dataset, or rename one with uuid", openapi_extra=schema_of(DatasetName)
 )
-def create(
-    lake: CallerLake, author: Author, wanted: Annotated[Any, Depends(body(DatasetName))]
-) -> Response:
+def create(lake: CallerLake, wanted: Annotated[Any, Depends(body(DatasetName))]) -> Response:
     if wanted.uuid is None and wanted.get_or_create:
-        dataset = lake.datasets.get_or_create(wanted.display_name, author=author)
+        dataset = lake.datasets.get_or_create(wanted.display_name)
     elif wanted.uuid is None:
-        dataset = lake.datasets.create(wanted.display_name, author=author, warn=False)
+        dataset = lake.datasets.create(wanted.display_name, warn=False)
     else:
         dataset = _dataset(lake, wanted.uuid)
-        dataset.rename(wanted.display_name, author=author, warn=False)
+        dataset.rename(wanted.display_name, warn=False)
     return json_response(_dataset_row(dataset, lake.organization_id, len(dataset)))
 
 
@@ -153,9 +151,9 @@ def one_dataset(lake: CallerLake, dataset_id: str) -> Response:
 
 
 @router.delete("/{dataset_id}", summary="Delete a dataset with its versions; datapoints stay")
-def delete(lake: CallerLake, author: Author, dataset_id: str) -> Response:
+def delete(lake: CallerLake, dataset_id: str) -> Response:
     dataset = _dataset(lake, dataset_id)
-    dataset.delete(author=author)
+    dataset.delete()
     return json_response({"uuid": dataset.id})
 
 
@@ -174,11 +172,10 @@ def status(lake: CallerLake, dataset_id: str) -> Response:
 )
 def add(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
     wanted: Annotated[Any, Depends(body(Members))],
 ) -> Response:
-    count = _dataset(lake, dataset_id).add(**_members(wanted, author))
+    count = _dataset(lake, dataset_id).add(**_members(wanted))
     return json_response({"count": count})
 
 
@@ -189,20 +186,19 @@ def add(
 )
 def remove(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
     wanted: Annotated[Any, Depends(body(Members))],
 ) -> Response:
-    count = _dataset(lake, dataset_id).remove(**_members(wanted, author))
+    count = _dataset(lake, dataset_id).remove(**_members(wanted))
     return json_response({"count": count})
 
 
-def _members(wanted: Any, author: str | None) -> dict[str, Any]:
+def _members(wanted: Any) -> dict[str, Any]:
     return {
         "ids": wanted.datapoint_ids,
         "filters": wanted.filters,
         "all": bool(wanted.all),
-        "author": wanted.author or author,
+        "author": wanted.author,
         "expected_revision": wanted.revision,
     }
 
@@ -252,13 +248,12 @@ def named_version(lake: CallerLake, dataset_id: str, version: str) -> Response:
 )
 def commit(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
     wanted: Annotated[Any, Depends(body(Commit))],
 ) -> Response:
     version = _dataset(lake, dataset_id).commit(
         wanted.message,
-        wanted.author or author,
+        wanted.author,
         wanted.allow_empty is not False,
         expected_revision=wanted.revision,
     )
@@ -272,7 +267,6 @@ def commit(
 )
 def checkout(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
     version: str,
     wanted: Annotated[Any, Depends(body(Checkout))],
@@ -280,7 +274,7 @@ def checkout(
     found = _dataset(lake, dataset_id).checkout(
         version,
         wanted.force is not False,
-        author=wanted.author or author,
+        author=wanted.author,
         expected_revision=wanted.revision,
     )
     return json_response(found.id)
@@ -295,18 +289,17 @@ def drafts(lake: CallerLake, dataset_id: str) -> Response:
 @router.post(
     "/{dataset_id}/restore",
     summary="Bring uncommitted changes back that a checkout put away",
-    openapi_extra=schema_of(Restore),
+    openapi_extra=schema_of(RestoreDraft),
 )
 def restore(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
-    wanted: Annotated[Any, Depends(body(Restore))],
+    wanted: Annotated[Any, Depends(body(RestoreDraft))],
 ) -> Response:
     status = _dataset(lake, dataset_id).restore(
         wanted.draft,
         bool(wanted.force),
-        author=wanted.author or author,
+        author=wanted.author,
         expected_revision=wanted.revision,
     )
     return json_response(status.to_dict())
@@ -319,7 +312,6 @@ def restore(
 )
 def merge(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
     wanted: Annotated[Any, Depends(body(MergeOf))],
 ) -> Response:
@@ -327,7 +319,7 @@ def merge(
         wanted.theirs,
         wanted.ours,
         message=wanted.message,
-        author=wanted.author or author,
+        author=wanted.author,
         expected_revision=wanted.revision,
     )
     return json_response(merged.to_dict())
@@ -343,19 +335,18 @@ def tags(lake: CallerLake, dataset_id: str) -> Response:
 )
 def tag(
     lake: CallerLake,
-    author: Author,
     dataset_id: str,
     wanted: Annotated[Any, Depends(body(VersionTag))],
 ) -> Response:
     dataset = _dataset(lake, dataset_id)
-    dataset.tag(wanted.name, wanted.version, force=bool(wanted.force), author=author)
+    dataset.tag(wanted.name, wanted.version, force=bool(wanted.force))
     return json_response(dataset.version_tags())
 
 
 @router.delete("/{dataset_id}/tags/{name:path}", summary="Take the name of a version away")
-def untag(lake: CallerLake, author: Author, dataset_id: str, name: str) -> Response:
+def untag(lake: CallerLake, dataset_id: str, name: str) -> Response:
     dataset = _dataset(lake, dataset_id)
-    dataset.untag(name, author=author)
+    dataset.untag(name)
     return json_response(dataset.version_tags())
 
 

@@ -76,20 +76,21 @@ def undo(
     *,
     dry_run: bool = False,
     author: str | None = None,
+    forgotten: datetime | None = None,
 ) -> Undo:
     """Undo a change, all of an upload, or whatever was last.
 
     Where later changes leave nothing to undo, nothing is written and `change` of the result is
     None.
 
-    Raises NotFound where there is no such change, Conflict where it is undone already, was a purge
-    or belongs to an upload that is still running.
+    Raises NotFound where there is no such change, Conflict where it is undone already, was a purge,
+    is older than `forgotten` or belongs to an upload that is still running.
     """
 
     def work(transaction: ScopedTransaction) -> Undo:
         # Two undos at once would both put the same rows back.
         transaction.serialize("undo")
-        target = _target(transaction, change)
+        target = _target(transaction, change, forgotten)
         transaction.note("undo", author, undoes=sorted(target.numbers))
         result = Undo(undoes=[one.as_dict() for one in target.changes])
         for part in parts:
@@ -106,11 +107,19 @@ def undo(
     return result
 
 
-def _target(transaction: ScopedTransaction, wanted: int | str | None) -> Target:
+def _target(
+    transaction: ScopedTransaction, wanted: int | str | None, forgotten: datetime | None
+) -> Target:
     by = undoers(transaction)
     gone = undone(by)
     chosen = _chosen(transaction, wanted, gone)
     _refuse_running(transaction, chosen)
+    first = min(chosen, key=lambda change: change.created_at)
+    if forgotten is not None and first.created_at < forgotten:
+        raise Conflict(
+            f"change {first.number} is older than the lake remembers",
+            hint=f"it forgot what was removed before {forgotten:%Y-%m-%d}: see lake.retention",
+        )
     # A change that was undone and redone is undone by undoing the redo.
     numbers = BitMap(successor(change.number, by) for change in chosen)
     if numbers != BitMap(change.number for change in chosen):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from katiml.errors import InvalidInput, NotFound
 from katiml.history.outcome import Outcome
 from katiml.history.records import touch
-from katiml.history.undo import rehearse
+from katiml.history.undoing import rehearse
 from katiml.query.fields import shown
 from katiml.query.filters import Condition, compile_filters
 from katiml.query.values import as_uuid
