@@ -22,6 +22,7 @@ from katiml.server.routes import (
     datasets,
     demo,
     explore,
+    history,
     ingestion,
     keys,
     media,
@@ -94,7 +95,6 @@ def create_app(lake: Lake, settings: Settings = Settings()) -> FastAPI:  # froze
         system, history, sessions, media, explore, tables, datasets, suggestions, analytics,
         metrics, ingestion, miners, tasks, keys, sql, demo,
     )  # fmt: skip
-    for part in parts:
     for part in parts:
         app.include_router(part.router)
     app.router.default = WebApp()
