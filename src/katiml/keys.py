@@ -185,7 +185,8 @@ def verify(store: _Store, secret: str) -> str | None:
 
 def identify(store: _Store, secret: str) -> tuple[str, str] | None:
     """The id and the organization of the key with this secret, or None. Takes one query."""
-    return _find(store, secret)
+    found = _find(store, secret)
+    return found[:2] if found else None
 
 
 def organization_of(store: _Store, key_id: str) -> str | None:
