@@ -14,6 +14,7 @@ __all__ = [
     "DATAPOINT_TYPES",
     "LOOKUPS",
     "RECORD_TABLES",
+    "REMOVED",
     "SCHEMA_VERSION",
     "SYSTEM_TABLES",
     "TABLES",
@@ -24,7 +25,7 @@ __all__ = [
     "link",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DATAPOINT_TYPES = ("IMAGE", "VIDEO", "AUDIO", "TEXT")
 TASK_TYPES = (
@@ -64,6 +65,8 @@ class Table:
     name: str
     columns: dict[str, Column]
     parents: dict[str, str] = field(default_factory=dict)
+    # Whether a transaction that writes here is a change, which gets a row of `changes`.
+    counts: bool = True
 
     @property
     def stored(self) -> list[Column]:
@@ -81,8 +84,13 @@ class Table:
         return f"CREATE TABLE IF NOT EXISTS lake.{self.name} ({columns})"
 
 
-def _table(name: str, *columns: Column, parents: dict[str, str] | None = None) -> Table:
-    return Table(name, {column.name: column for column in columns}, parents or {})
+def _table(
+    name: str,
+    *columns: Column,
+    parents: dict[str, str] | None = None,
+    counts: bool = True,
+) -> Table:
+    return Table(name, {column.name: column for column in columns}, parents or {}, counts)
 
 
 def _attachment(name: str, *columns: Column, parents: tuple[str, ...] = ("datapoints",)) -> Table:
@@ -94,9 +102,21 @@ def _attachment(name: str, *columns: Column, parents: tuple[str, ...] = ("datapo
         *(Column(key, "UUID") for key in keys.values()),
         Column("created_at", "TIMESTAMPTZ"),
         *columns,
+        _SINCE,
         parents=keys,
     )
 
+
+def _removed(table: Table) -> Table:
+    """The twin of a table of records: what was there, and the change that took it away."""
+    columns = {**table.columns, "until": Column("until", "BIGINT", hidden=True)}
+    return Table(REMOVED + table.name, columns, counts=False)
+
+
+# The number of the change that wrote a row; 0 for rows that are older than history.
+_SINCE = Column("since", "BIGINT", hidden=True)
+# What the name of a twin begins with: `removed_tags`.
+REMOVED = "removed_"
 
 _BOX = tuple(Column(side, "DOUBLE") for side in ("top", "left", "height", "width"))
 _CLASS = (Column("class_name", "VARCHAR"), Column("class_names", "VARCHAR[]"))
@@ -137,6 +157,7 @@ TABLES: dict[str, Table] = {
             Column("gps_coordinates", "JSON"),
             Column("row", "BIGINT", hidden=True),
             Column("updated_at", "TIMESTAMPTZ", hidden=True),
+            _SINCE,
         ),
         _attachment("tags", Column("name", "VARCHAR"), Column("value", "VARCHAR")),
         _attachment(
@@ -209,6 +230,7 @@ TABLES: dict[str, Table] = {
             Column("bytes_read", "BIGINT"),
             Column("bytes_total", "BIGINT"),
             Column("error", "JSON"),
+            counts=False,
         ),
         _table(
             "rejected_records",
@@ -222,9 +244,38 @@ TABLES: dict[str, Table] = {
             Column("reason", "VARCHAR"),
             Column("record", "VARCHAR"),
             parents={"uploads": "upload"},
+            counts=False,
         ),
+        # What happened: a row for each transaction that wrote records (or datasets).
+        _table(
+            "changes",
+            Column("number", "BIGINT"),
+            Column("id", "UUID"),
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            Column("kind", "VARCHAR"),
+            Column("author", "VARCHAR"),
+            Column("summary", "JSON"),
+            Column("upload", "UUID"),
+            Column("undoes", "BIGINT[]"),
+            counts=False,
+        ),
+        # Datapoints that were deleted for good.
+        _table(
+            "tombstones",
+            Column("row", "BIGINT"),
+            Column("datapoint", "UUID"),
+            Column("organization_id", "VARCHAR"),
+            Column("created_at", "TIMESTAMPTZ"),
+            Column("change", "BIGINT"),
+            counts=False,
+        ),
+        # Tables of datasets follow here: columns `id` and `organization_id` first, and no `since`,
+        # since their rows are never rewritten. A lake of an older schema gets every table of this
+        # file that it lacks (store/migrations.py).
     )
 }
+TABLES |= {f"{REMOVED}{name}": _removed(TABLES[name]) for name in RECORD_TABLES}
 
 # Tables that belong to the lake itself rather than to one organization.
 SYSTEM_TABLES: dict[str, Table] = {

@@ -48,7 +48,7 @@ def test_update_replaces_metadata_whole_and_keeps_the_rest(load: Any) -> None:
     load({"id": id_, "metadata": {"height": 4}})
     after = load.one("datapoints")
     assert json.loads(after["metadata"]) == {"height": 4}
-    kept = set(before) - {"metadata", "updated_at"}
+    kept = set(before) - {"metadata", "updated_at", "since"}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     load({"id": id_, "metadata": None})
     assert load.one("datapoints")["metadata"] is None
@@ -170,7 +170,7 @@ class TestPatch:
             **json.loads(before.pop("metrics")),
             "score": 3,
         }
-        assert row == before
+        assert {**row, "since": 0} == {**before, "since": 0}
         assert len(self.vectors(load)) == 3
 
     def test_new_logits_derive_anew(self, load: Any, sent: tuple[str, str]) -> None:
@@ -211,7 +211,7 @@ class TestPatch:
         (first,) = load.rows("bboxes")
         self.patch(load, sent, bboxes=[{"id": str(first["id"])}])
         (again,) = load.rows("bboxes")
-        same = set(first) - {"created_at"}
+        same = set(first) - {"created_at", "since"}
         assert {name: again[name] for name in same} == {name: first[name] for name in same}
 
 

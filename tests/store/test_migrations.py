@@ -10,7 +10,7 @@ import pytest
 
 from katiml import schema
 from katiml.errors import LakeBusy, LakeTooNew, StoreError
-from katiml.store import Scope, migrations, open_store
+from katiml.store import Moment, Scope, View, migrations, open_store
 from katiml.store.ids import uuid7
 
 from .processes import Script
@@ -96,3 +96,40 @@ def test_a_database_that_is_no_lake_is_left_alone(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE settings (name VARCHAR, value VARCHAR)")
     with pytest.raises(StoreError, match="no KatiML lake"):
         open_store(tmp_path)
+
+
+def _before_history() -> dict[str, schema.Table]:
+    """The tables of schema 1."""
+    tables = {}
+    for name in (*schema.RECORD_TABLES, "uploads", "rejected_records"):
+        own = schema.TABLES[name]
+        columns = {key: value for key, value in own.columns.items() if key != "since"}
+        tables[name] = schema.Table(name, columns, own.parents)
+    return tables
+
+
+def test_history_begins_with_the_upgrade(
+    lake_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lake_url.startswith("ducklake:"):
+        lake_url += "&metadata_schema=older"  # the catalog of the fixture has the tables of now
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "SCHEMA_VERSION", 1)
+        patch.setattr(schema, "TABLES", _before_history())
+        with open_store(lake_url) as store:
+            store.transact(
+                lambda tx: tx.append(
+                    "tags",
+                    pa.table({"id": uuid7(1), "organization_id": ["default"], "name": ["old"]}),
+                )
+            )
+    with open_store(lake_url) as store:
+        scope = Scope(store)
+        assert scope.query("SELECT name, since FROM {tags}").to_pylist() == [
+            {"name": "old", "since": 0}
+        ]
+        view = View(moment=Moment.read(scope))
+        scope.transact(lambda tx: tx.append("tags", pa.table({"id": uuid7(1), "name": ["new"]})))
+        scope.transact(lambda tx: tx.remove("tags", "name = 'old'"))
+        for own, names in ((scope, ["new"]), (scope.at(view), ["old"])):
+            assert own.query("SELECT name FROM {tags}")["name"].to_pylist() == names

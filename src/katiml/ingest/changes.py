@@ -6,7 +6,7 @@ Every rule of docs/records.md about what is already in the lake stands here, onc
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -262,7 +262,7 @@ def _touch(transaction: ScopedTransaction, records: Sequence[Record]) -> None:
         f"SELECT d.* REPLACE ({', '.join(assignments)}) FROM {{datapoints}} d "
         "JOIN changed_fields s ON d.id = s.id::UUID"
     )
-    transaction.delete("datapoints", "id IN (SELECT id::UUID FROM changed_fields)")
+    transaction.remove("datapoints", "id IN (SELECT id::UUID FROM changed_fields)")
     transaction.append("datapoints", merged)
 
 
@@ -270,7 +270,7 @@ def _write_tags(transaction: ScopedTransaction, records: Sequence[Record]) -> No
     cleared = [str(record.id) for record in records if record.tags is None]
     if cleared:
         transaction.stage("cleared_ids", pa.table({"id": pa.array(cleared)}))
-        transaction.delete("tags", "datapoint IN (SELECT id::UUID FROM cleared_ids)")
+        transaction.remove("tags", "datapoint IN (SELECT id::UUID FROM cleared_ids)")
     tagged = [record for record in records if record.tags]
     if not tagged:
         return
@@ -278,7 +278,7 @@ def _write_tags(transaction: ScopedTransaction, records: Sequence[Record]) -> No
         [record.tags or {} for record in tagged], pa.array([str(record.id) for record in tagged])
     )
     transaction.stage("sent_tags", rows.select(["datapoint", "name"]))
-    transaction.delete(
+    transaction.remove(
         "tags", "(datapoint, name) IN (SELECT (datapoint::UUID, name) FROM sent_tags)"
     )
     transaction.append("tags", rows.filter(rows["value"].is_valid()))
@@ -317,8 +317,9 @@ def _write_attachments(
 
 
 def _replace(transaction: ScopedTransaction, table: str, rows: pa.Table) -> None:
-    """Delete what the new rows stand in for: the same id, or the same key with all below it."""
+    """Take away what the new rows stand in for: the same id, or the same key with all below it."""
     key = _UNIQUE[table]
+    take = _taking(transaction, table)
     transaction.stage("written", rows.select(["id", *key]))
     same_key = " AND ".join(
         f"a.{name} = w.{name}" + ("::UUID" if name == "datapoint" else "") for name in key
@@ -332,13 +333,19 @@ def _replace(transaction: ScopedTransaction, table: str, rows: pa.Table) -> None
         column = table.removesuffix("s")
         for child, definition in TABLES.items():
             if table in definition.parents:
-                transaction.delete(child, f"{column} IN (SELECT id::UUID FROM replaced_ids)")
-        transaction.delete(table, "id IN (SELECT id::UUID FROM replaced_ids)")
-    transaction.delete(table, "id IN (SELECT id::UUID FROM written)")
+                take(child, f"{column} IN (SELECT id::UUID FROM replaced_ids)")
+        take(table, "id IN (SELECT id::UUID FROM replaced_ids)")
+    take(table, "id IN (SELECT id::UUID FROM written)")
+
+
+def _taking(transaction: ScopedTransaction, table: str) -> Callable[[str, str], int]:
+    """How rows that records replace leave: labels are kept, predictions come anew each training."""
+    return transaction.delete if table == "predictions" else transaction.remove
 
 
 def _drop_children(transaction: ScopedTransaction, table: str, items: Sequence[Any]) -> None:
     """A list that is sent for a stored attachment, null and [] too, replaces the old list."""
+    take = _taking(transaction, table)
     column = table.removesuffix("s")
     for kind in _CHILDREN:
         owners = [
@@ -346,7 +353,7 @@ def _drop_children(transaction: ScopedTransaction, table: str, items: Sequence[A
         ]
         if owners:
             transaction.stage("emptied_ids", pa.table({"id": pa.array(owners)}))
-            transaction.delete(kind, f"{column} IN (SELECT id::UUID FROM emptied_ids)")
+            take(kind, f"{column} IN (SELECT id::UUID FROM emptied_ids)")
 
 
 def _drop_vectors(

@@ -266,6 +266,7 @@ def write_batch(
         known = same_key(transaction, state) if check_key else None
         if known is not None:
             return known, state
+        transaction.note("ingest", upload=state.id)
         return None, write(transaction, apply(transaction, batch, first_row))
 
     return scope.transact(work)

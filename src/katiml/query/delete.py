@@ -120,12 +120,13 @@ def _stage(transaction: ScopedTransaction, table: str, pick: str, condition: Con
 
 
 def _delete_staged(transaction: ScopedTransaction, table: str) -> dict[str, int]:
+    transaction.note("delete")
     counts = {table: 0}
     for child in RECORD_TABLES:
         column = TABLES[child].parents.get(table)
         if column is not None:
-            counts[child] = transaction.delete(
+            counts[child] = transaction.remove(
                 child, f"{quoted(column)} IN (SELECT CAST(id AS UUID) FROM {_STAGED})"
             )
-    counts[table] = transaction.delete(table, _FOUND)
+    counts[table] = transaction.remove(table, _FOUND)
     return counts

@@ -6,5 +6,15 @@ Everything above uses `Scope`, one organization's view; `open_store(url)` opens 
 from katiml.store.objects import Objects
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store, Transaction, open_store
+from katiml.store.views import Moment, View
 
-__all__ = ["Objects", "Scope", "ScopedTransaction", "Store", "Transaction", "open_store"]
+__all__ = [
+    "Moment",
+    "Objects",
+    "Scope",
+    "ScopedTransaction",
+    "Store",
+    "Transaction",
+    "View",
+    "open_store",
+]

@@ -10,12 +10,23 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 from katiml.errors import KatiMLError
 from katiml.store.engine import Backend, Engine
 from katiml.store.location import DuckLakeLocation, FolderLocation
 
-__all__ = ["Home", "acquire_home", "release_home"]
+__all__ = ["Block", "Home", "acquire_home", "release_home"]
+
+
+@dataclass
+class Block:
+    """Numbers of one counter that this process has taken from the lake and not used yet."""
+
+    size: int  # of the next block
+    next: int = 0
+    left: int = 0
+    returned: list[int] = field(default_factory=list)
 
 
 class Home(ABC):
@@ -29,9 +40,8 @@ class Home(ABC):
     def reset(self) -> None:
         """Start without a backend: when new, and in a forked child."""
         self.lock = threading.RLock()
-        self.row_lock = threading.Lock()
-        self.next_row = 0
-        self.rows_left = 0
+        self.number_lock = threading.Lock()
+        self.blocks: dict[str, Block] = {}
         self._thread = threading.local()
 
     @abstractmethod

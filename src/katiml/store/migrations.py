@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from katiml import schema
 from katiml.errors import InvalidInput, LakeTooNew, StoreError
-from katiml.store.engine import SERIAL_COUNTERS, Engine
+from katiml.store.engine import SERIAL_COUNTERS, Engine, EngineTransaction
 
 __all__ = ["MIGRATIONS", "prepare"]
 
-# (version, statements that bring a lake of the version before to it), oldest first.
-MIGRATIONS: list[tuple[int, list[str]]] = []
+# (version, statements that bring a lake of the version before to it), oldest first. Tables that are
+# new in a version are not named here: `_upgrade` makes those that are missing.
+MIGRATIONS: list[tuple[int, list[str]]] = [
+    (
+        2,
+        [
+            f"ALTER TABLE lake.{name} ADD COLUMN since BIGINT DEFAULT 0"
+            for name in schema.RECORD_TABLES
+        ],
+    ),
+]
 
 
 def prepare(engine: Engine) -> None:
@@ -48,8 +57,7 @@ def stored_version(engine: Engine) -> int | None:
 def _create(engine: Engine) -> None:
     transaction = engine.begin(alone=True)
     try:
-        for table in (*schema.SYSTEM_TABLES.values(), *schema.TABLES.values()):
-            transaction.execute(table.create_statement(), {})
+        _create_tables(transaction)
         transaction.execute(
             "INSERT INTO lake.settings (name, value) VALUES ('schema_version', $version)",
             {"version": str(schema.SCHEMA_VERSION)},
@@ -69,6 +77,11 @@ def _create(engine: Engine) -> None:
         transaction.rollback()
 
 
+def _create_tables(transaction: EngineTransaction) -> None:
+    for table in (*schema.SYSTEM_TABLES.values(), *schema.TABLES.values()):
+        transaction.execute(table.create_statement(), {})
+
+
 def _upgrade(engine: Engine, version: int) -> None:
     transaction = engine.begin(alone=True)
     try:
@@ -76,6 +89,7 @@ def _upgrade(engine: Engine, version: int) -> None:
             if version < target <= schema.SCHEMA_VERSION:
                 for statement in statements:
                     transaction.execute(statement, {})
+        _create_tables(transaction)
         transaction.execute(
             "UPDATE lake.settings SET value = $version WHERE name = 'schema_version'",
             {"version": str(schema.SCHEMA_VERSION)},

@@ -14,7 +14,7 @@ import pyarrow as pa
 from katiml.errors import Conflict
 from katiml.store.engine import BackendTransaction
 from katiml.store.failures import Interfered, Lost
-from katiml.store.homes import Home, acquire_home, release_home
+from katiml.store.homes import Block, Home, acquire_home, release_home
 from katiml.store.location import locate
 from katiml.store.objects import Objects
 from katiml.store.pauses import Pauses
@@ -23,9 +23,10 @@ __all__ = ["Store", "Transaction", "open_store"]
 
 T = TypeVar("T")
 _NOTHING: Mapping[str, Any] = {}
-# Row numbers are taken from the lake this many at a time, so that single-record transactions do
-# not pay for a second one. What a process leaves unused stays unused.
-_ROW_BLOCK = 1024
+# Numbers are taken from the lake many at a time, so that single-record transactions do not pay for
+# a second one. What a process leaves unused stays unused. Row numbers start with a large block;
+# others double what they take, so that a process that needs one leaves no gap.
+_LARGE_BLOCK = 1024
 
 
 def open_store(url: str | os.PathLike[str] | None = None) -> Store:
@@ -164,25 +165,47 @@ class Store:
             except (Lost, Interfered) as failure:
                 pauses.pause(failure)
 
-    def reserve_rows(self, count: int) -> int:
-        """The first of `count` consecutive datapoint row numbers that nobody else ever gets."""
+    def reserve(self, counter: str, count: int = 1) -> int:
+        """The first of `count` consecutive numbers of a counter that nobody else ever gets."""
         home = self.home
         home.refuse_nesting()
-        with home.row_lock:
-            if home.rows_left < count:
-                size = max(count, _ROW_BLOCK)
-                home.next_row = self.transact(lambda transaction: _take_rows(transaction, size))
-                home.rows_left = size
-            first = home.next_row
-            home.next_row += count
-            home.rows_left -= count
+        with home.number_lock:
+            block = home.blocks.setdefault(counter, Block(_LARGE_BLOCK if counter == "rows" else 1))
+            if count == 1 and block.returned:
+                return block.returned.pop()
+            if block.left < count:
+                size = max(count, block.size)
+                block.next = self.transact(lambda transaction: _take(transaction, counter, size))
+                block.left = size
+                block.size = min(block.size * 2, _LARGE_BLOCK)
+            first = block.next
+            block.next += count
+            block.left -= count
             return first
 
+    def return_number(self, counter: str, number: int) -> None:
+        """Let a number of `reserve` that was not used serve the next caller."""
+        home = self.home
+        with home.number_lock:
+            block = home.blocks.get(counter)
+            if block is not None:
+                block.returned.append(number)
 
-def _take_rows(transaction: Transaction, size: int) -> int:
-    transaction.serialize("rows")
-    taken = transaction.query("SELECT value FROM lake.counters WHERE name = 'rows'")
+
+def _take(transaction: Transaction, counter: str, size: int) -> int:
+    transaction.serialize(counter)
+    name = {"name": counter}
+    taken = transaction.query("SELECT value FROM lake.counters WHERE name = $name", name)
+    if taken.num_rows:
+        transaction.execute(
+            "UPDATE lake.counters SET value = value + $size WHERE name = $name",
+            {**name, "size": size},
+        )
+        return int(taken.column(0)[0].as_py())
+    # Changes count from 1: 0 stands for what was there before any.
+    first = 0 if counter == "rows" else 1
     transaction.execute(
-        "UPDATE lake.counters SET value = value + $size WHERE name = 'rows'", {"size": size}
+        "INSERT INTO lake.counters (name, value) VALUES ($name, $value)",
+        {**name, "value": first + size},
     )
-    return int(taken.column(0)[0].as_py())
+    return first
