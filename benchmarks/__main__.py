@@ -16,6 +16,7 @@ from benchmarks import (
     imports,
     ingest,
     memory,
+    miners,
     over_http,
     queries,
     training,
@@ -23,7 +24,7 @@ from benchmarks import (
 )
 from benchmarks.common import Sizes, Topic, machine
 
-__all__ = ["main"]
+__all__ = ["main", "show"]
 
 _TOPICS = {
     "imports": imports.run,
@@ -32,6 +33,7 @@ _TOPICS = {
     "memory": memory.run,
     "queries": queries.run,
     "history": history.run,
+    "miners": miners.run,
     "http": over_http.run,
     "datasets": datasets.run,
     "training": training.run,
@@ -68,13 +70,14 @@ def main() -> None:
     for name in chosen:
         start = time.perf_counter()
         topics.append(_TOPICS[name](sizes, options.folder))
-        _show(console, topics[-1], time.perf_counter() - start)
+        show(console, topics[-1], time.perf_counter() - start)
     if options.output:
         introduction = _INTRODUCTION.format(machine=machine(), scale=sizes.scale)
         options.output.write_text(introduction + "\n".join(topic.markdown() for topic in topics))
 
 
-def _show(console: Console, topic: Topic, spent: float) -> None:
+def show(console: Console, topic: Topic, spent: float) -> None:
+    """Print a table."""
     table = Table(
         title=topic.title,
         caption=f"{spent:.0f} s in all",

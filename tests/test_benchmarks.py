@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import _TOPICS as TOPICS
 from benchmarks.common import Measure, Topic, seconds
 
 ROOT = Path(__file__).parents[1]
@@ -26,8 +27,14 @@ def test_every_topic_runs_and_is_written(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     written = output.read_text()
-    assert written.count("## ") == 8
-    for line in ("import katiml", "10 logits", "top 1,000 by entropy, Arrow", "DuckDB 1."):
+    assert written.count("## ") == len(TOPICS)
+    for line in (
+        "import katiml",
+        "10 logits",
+        "top 1,000 by entropy, Arrow",
+        "CORESET, a pick",
+        "DuckDB 1.",
+    ):
         assert line in written
     assert "top 1,000 by entropy" in done.stdout
 
