@@ -63,11 +63,7 @@ def test_mine__estimate_and_explain(run: Run) -> None:
 
 def test_mine__into_a_dataset(run: Run) -> None:
     for _ in range(2):
-        run(
-            *("mine", "RANDOM", "--size", "5", "--into", "train", "--exclude-dataset", "train")
-            if _
-            else ("mine", "RANDOM", "--size", "5", "--into", "train")
-        )
+        run("mine", "RANDOM", "--size", "5", "--into", "train", "--exclude-dataset", "train")
     with katiml.connect() as lake:
         assert len(lake.datasets.get("train")) == 10
     run("mine", "RANDOM", "--size", "10", "--dataset", "train")
