@@ -187,7 +187,10 @@ def _public_names() -> list[str]:
     from katiml.ingest import Upload
     from katiml.keys import Keys
     from katiml.lake import Uploads
+    from katiml.mining import Miner as KeptMiner
+    from katiml.mining import Miners, Picked
     from katiml.query import Collection
+    from katiml.tasks import Task, Tasks
 
     names = [f"errors.{name}" for name in errors.__all__]
     for kind in (
@@ -200,6 +203,11 @@ def _public_names() -> list[str]:
         Comparison,
         Miner,
         Spool,
+        KeptMiner,
+        Miners,
+        Picked,
+        Task,
+        Tasks,
     ):
         names += [f"{kind.__name__}.{name}" for name in dir(kind) if not name.startswith("_")]
     return names

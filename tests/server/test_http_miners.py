@@ -228,7 +228,9 @@ def test_tasks(own: Api) -> None:
     finished(own, miner_id)
     (listed,) = get(own, "/api/tasks", kind="miner", status="SUCCESS")
     shown = get(own, f"/api/tasks/{task_id}")
-    assert listed == shown
+    assert {**shown, **listed} == shown
+    assert "result" not in listed
+    assert shown["result"]["size"] == 5
     assert (shown["subject"], shown["progress"], shown["attempt"]) == (miner_id, 1.0, 1)
     messages = [line["message"] for line in get(own, f"/api/tasks/{task_id}/logs")]
     assert "picked 5" in messages[-1]

@@ -188,14 +188,16 @@ def mine(
         else:
             output.show_values({**found, "bytes": shown_bytes(found["bytes"])})
         return
+    # Made first: it may also be the one that is left out.
+    target = None if into is None else opened.datasets.get_or_create(into)
     if keep is not None:
         made = opened.miners.create_as_told(told)
         output.messages().print(f"miner {made.id}", highlight=False)
         picked = made.run().picked
     else:
         picked = pick(opened.scope, told)
-    if into is not None:
-        added = opened.datasets.get_or_create(into).add(picked.ids)
+    if target is not None:
+        added = target.add(picked.ids)
         output.messages().print(f"added {added:,} to {into}", highlight=False)
     if explain:
         output.messages().print_json(orjson.dumps(picked.explanation).decode())

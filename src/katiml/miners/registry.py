@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from importlib import import_module
 from typing import Any
 
@@ -41,7 +42,7 @@ def strategy_class(name: str) -> type[Strategy]:
     >>> strategy_class("entropy").summary
     'The highest entropy of the predicted classes: where the model is least sure.'
     """
-    wanted = name.strip().upper().replace("-", "_") if isinstance(name, str) else ""
+    wanted = re.sub(r"[\s-]", "_", name.strip().upper()) if isinstance(name, str) else ""
     if wanted not in STRATEGIES:
         near = difflib.get_close_matches(wanted, STRATEGIES, n=1)
         raise InvalidInput(

@@ -53,11 +53,12 @@ def as_miner(miner: Miner, *, results: bool = False) -> dict[str, Any]:
     }
 
 
-def as_task(task: Task) -> dict[str, Any]:
-    """A task as plain JSON."""
+def as_task(task: Task, *, whole: bool = True) -> dict[str, Any]:
+    """A task as plain JSON; `whole` with what it was told and came to, which may be long."""
     return {
         name: moment(value) if isinstance(value, datetime) else value
         for name, value in task.to_dict().items()
+        if whole or name not in ("arguments", "result")
     }
 
 

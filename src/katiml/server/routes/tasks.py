@@ -24,7 +24,7 @@ def list_tasks(
     status: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     found = lake.tasks.list(limit, kind=kind, status=status)
-    return json_response([as_task(task) for task in found])
+    return json_response([as_task(task, whole=False) for task in found])
 
 
 @router.get("/{task_id}", summary="The state of a task")
