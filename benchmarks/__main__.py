@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import imports, ingest, memory, over_http, queries, transactions
+from benchmarks import evaluation, imports, ingest, memory, over_http, queries, transactions
 from benchmarks.common import Sizes, Topic, machine
 
 __all__ = ["main"]
@@ -21,6 +21,7 @@ _TOPICS = {
     "ingest": ingest.run,
     "memory": memory.run,
     "queries": queries.run,
+    "evaluation": evaluation.run,
     "http": over_http.run,
 }
 _INTRODUCTION = """# Benchmarks
