@@ -10,10 +10,19 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evaluation, imports, ingest, memory, over_http, queries, transactions
+from benchmarks import (
+    evaluation,
+    imports,
+    ingest,
+    memory,
+    miners,
+    over_http,
+    queries,
+    transactions,
+)
 from benchmarks.common import Sizes, Topic, machine
 
-__all__ = ["main"]
+__all__ = ["main", "show"]
 
 _TOPICS = {
     "imports": imports.run,
@@ -21,6 +30,7 @@ _TOPICS = {
     "ingest": ingest.run,
     "memory": memory.run,
     "queries": queries.run,
+    "miners": miners.run,
     "evaluation": evaluation.run,
     "http": over_http.run,
 }
@@ -56,13 +66,14 @@ def main() -> None:
     for name in chosen:
         start = time.perf_counter()
         topics.append(_TOPICS[name](sizes, options.folder))
-        _show(console, topics[-1], time.perf_counter() - start)
+        show(console, topics[-1], time.perf_counter() - start)
     if options.output:
         introduction = _INTRODUCTION.format(machine=machine(), scale=sizes.scale)
         options.output.write_text(introduction + "\n".join(topic.markdown() for topic in topics))
 
 
-def _show(console: Console, topic: Topic, spent: float) -> None:
+def show(console: Console, topic: Topic, spent: float) -> None:
+    """Print a table."""
     table = Table(
         title=topic.title,
         caption=f"{spent:.0f} s in all",

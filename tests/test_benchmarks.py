@@ -26,8 +26,15 @@ def test_every_topic_runs_and_is_written(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     written = output.read_text()
-    assert written.count("## ") == 7
-    for line in ("import katiml", "10 logits", "top 1,000 by entropy, Arrow", "DuckDB 1."):
+    assert written.count("## ") == 8
+    for line in (
+        "import katiml",
+        "10 logits",
+        "top 1,000 by entropy, Arrow",
+        "CORESET, a pick",
+        "average precision of",
+        "DuckDB 1.",
+    ):
         assert line in written
     assert "top 1,000 by entropy" in done.stdout
 

@@ -175,6 +175,7 @@ def test_every_command_explains_itself(_path: str, command: Any) -> None:
 
 def _public_names() -> list[str]:
     from katiml import errors
+    from katiml.backtest import Backtest
     from katiml.edge import Miner, Spool
     from katiml.evaluation import Comparison, Evaluation
     from katiml.ingest import Upload

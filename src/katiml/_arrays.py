@@ -12,7 +12,15 @@ import numpy as np
 
 from katiml.errors import InvalidInput, MissingExtra
 
-__all__ = ["Array", "as_floats", "check_device", "namespace", "on_device", "to_numpy"]
+__all__ = [
+    "Array",
+    "as_floats",
+    "check_device",
+    "kth_smallest",
+    "namespace",
+    "on_device",
+    "to_numpy",
+]
 
 _DEVICE = re.compile(r"cuda(:\d{1,3})?\Z")
 _MOVED_AT_ONCE = 2**28
@@ -48,6 +56,16 @@ def to_numpy(array: Array) -> np.ndarray[Any, Any]:
     if hasattr(array, "get"):
         return np.asarray(array.get())
     return np.asarray(array)
+
+
+def kth_smallest(array: Array, k: int) -> np.ndarray[Any, Any]:
+    """(C,) the k-th smallest value, from 1, of each column of (R, C); R must be at least k."""
+    if isinstance(array, np.ndarray):
+        return np.asarray(np.partition(array, k - 1, axis=0)[k - 1])
+    xp = namespace(array)
+    if hasattr(xp, "topk"):  # torch: sorting would take many times as long
+        return to_numpy(xp.topk(array, k, dim=0, largest=False).values[k - 1])
+    return to_numpy(xp.sort(array, axis=0)[k - 1])
 
 
 def check_device(device: str) -> None:

@@ -68,7 +68,7 @@ def _near(
 ) -> NDArray[np.int64]:
     """(N,) how many of the `others` (those `counted`) are within the key of each row."""
     counts = np.zeros(points.rows, np.int64)
-    step = max(1, _PRODUCTS // points.block_rows)
+    step = max(1, _PRODUCTS // min(points.block_rows, max(1, points.rows)))
     for first in range(0, len(others), step):
         last = min(first + step, len(others))
         vectors = to_numpy(others[first:last])

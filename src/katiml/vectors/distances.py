@@ -28,6 +28,7 @@ METRICS = ("euclidean", "cosine", "dot")
 # Rows at a time: their products stay in the cache, and a call is long against its overhead.
 _BLOCK_VALUES = 2**24
 _BLOCK_ROWS = 2**16
+_DEVICE_VALUES = 2**29
 # Rows that are widened to float64 at a time.
 _EXACT_VALUES = 2**23
 
@@ -131,13 +132,17 @@ class Points:
         self.metric = metric
         self.xp = namespace(matrix)
         self.rows, self.width = int(matrix.shape[0]), int(matrix.shape[1])
-        self.block_rows = block_rows or max(
-            1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, self.width))
-        )
+        self.block_rows = block_rows or self._fitting()
         self._use(self.xp.float64 if matrix.dtype == self.xp.float64 else self.xp.float32)
         if not self._measure() and self.dtype == self.xp.float32:
             self._use(self.xp.float64)
             self._measure()
+
+    def _fitting(self) -> int:
+        """Rows in a block: few beside a processor's cache, many where each call costs a launch."""
+        if self.xp is np:
+            return max(1, min(_BLOCK_ROWS, _BLOCK_VALUES // max(1, self.width)))
+        return max(1, _DEVICE_VALUES // max(1, self.width))
 
     def _use(self, dtype: Any) -> None:
         self.dtype = dtype
@@ -263,7 +268,11 @@ class Points:
         low = self.lower_keys(queries, start, stop)
         near = to_numpy(low <= self.rounded_up(key - queries.shift))
         rows, columns = np.nonzero(near)
-        values = to_numpy(low)[rows, columns].astype(np.float64)
+        if self.xp is np:
+            values = low[rows, columns].astype(np.float64)
+        else:
+            index = (self.xp.asarray(part, device=low.device) for part in (rows, columns))
+            values = to_numpy(low[tuple(index)]).astype(np.float64)
         # What is not within for sure is looked at again.
         unsure = values + queries.shift[columns] + self.slack(queries)[columns] > key
         rows, columns = rows[unsure], columns[unsure]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from katiml._arrays import Array, namespace, to_numpy
+from katiml._arrays import Array, kth_smallest, namespace, to_numpy
 from katiml.errors import InvalidInput
 from katiml.vectors.distances import Points, Queries, distances_of_keys
 
@@ -17,6 +17,7 @@ __all__ = ["nearest", "nearest_keys"]
 # Queries at a time, and numbers in one block of products.
 _QUERIES = 1024
 _PRODUCTS = 2**22
+_DEVICE_PRODUCTS = 2**27
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -91,7 +92,8 @@ class _Best:
     def search(self, apart: Positions | None) -> None:
         points = self.points
         prepared = points.queries(self.vectors)
-        step = max(1, min(points.block_rows, _PRODUCTS // len(self.vectors)))
+        most = _PRODUCTS if points.xp is np else _DEVICE_PRODUCTS
+        step = max(1, min(points.block_rows, most // len(self.vectors)))
         for start in range(0, points.rows, step):
             stop = min(start + step, points.rows)
             low = points.lower_keys(prepared, start, stop)
@@ -114,13 +116,9 @@ class _Best:
 
     def _first_bounds(self, low: Array, prepared: Queries) -> Floats:
         """What the k-th nearest row of this block is not beyond, for each query."""
-        xp = namespace(low)
         if low.shape[0] < self.k:
             return np.full(len(self.vectors), np.inf)
-        if xp is np:
-            kth = np.partition(low, self.k - 1, axis=0)[self.k - 1]
-        else:
-            kth = to_numpy(xp.sort(low, axis=0)[self.k - 1])
+        kth = kth_smallest(low, self.k)
         bounds = np.asarray(kth, np.float64) + prepared.shift + self.points.slack(prepared)
         return np.where(np.isnan(bounds), np.inf, bounds)
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.labels`: label-efficiency of the strategies on the digits.
+"""`python -m benchmarks.digits`: how many labels strategies need on handwritten digits.
 
 Logistic regression on pixels from 0 to 1, 40 % for testing, 20 random first labels, 20 a round.
 """
@@ -51,7 +51,7 @@ def markdown(found: Backtest) -> str:
 
 def main() -> None:
     """Parse the command line, simulate, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.labels", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.digits", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--plot", type=Path, help="also draw the curves into this file")
