@@ -12,6 +12,7 @@ from rich.table import Table
 
 from benchmarks import (
     datasets,
+    evaluation,
     history,
     imports,
     ingest,
@@ -34,6 +35,7 @@ _TOPICS = {
     "queries": queries.run,
     "history": history.run,
     "miners": miners.run,
+    "evaluation": evaluation.run,
     "http": over_http.run,
     "datasets": datasets.run,
     "training": training.run,

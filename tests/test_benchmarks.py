@@ -33,6 +33,7 @@ def test_every_topic_runs_and_is_written(tmp_path: Path) -> None:
         "10 logits",
         "top 1,000 by entropy, Arrow",
         "CORESET, a pick",
+        "average precision of",
         "DuckDB 1.",
     ):
         assert line in written

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from katiml.evaluation.metrics import Confusion, confusion_of
+from katiml.evaluation.selection import Coverage, coverage
 from katiml.query.fields import Parameters
 
 if TYPE_CHECKING:
@@ -15,17 +16,27 @@ if TYPE_CHECKING:
 __all__ = ["count_confusions", "list_mistakes"]
 
 
-def count_confusions(selected: Selected) -> Confusion:
+def count_confusions(selected: Selected) -> tuple[Confusion, Coverage]:
     """How often each class was taken for which. A prediction without a class counts as none."""
     found = selected.scope.query(
-        selected.with_pairs("class_name", "class_name")
-        + "SELECT truths.class_name AS truth, said.class_name AS predicted, count(*) AS count "
-        "FROM truths LEFT JOIN said ON said.datapoint = truths.datapoint "
-        "WHERE truths.class_name IS NOT NULL AND truths.datapoint IN (SELECT datapoint FROM used) "
-        "GROUP BY truths.class_name, said.class_name",
+        "WITH truths AS NOT MATERIALIZED (SELECT datapoint, class_name FROM {groundtruths} "
+        f"WHERE {selected.condition} AND class_name IS NOT NULL), said AS NOT MATERIALIZED ("
+        "SELECT datapoint, class_name, TRUE AS there FROM {predictions} "
+        "WHERE task_type = $task_type AND model_name = $model_name) "
+        "SELECT truths.class_name AS truth, said.class_name AS predicted, said.there AS there, "
+        "count(*) AS count FROM truths LEFT JOIN said ON said.datapoint = truths.datapoint "
+        "GROUP BY truths.class_name, said.class_name, said.there",
         selected.parameters,
-    ).to_pydict()
-    return confusion_of(found["truth"], found["predicted"], found["count"])
+    ).to_pylist()
+    labelled = sum(row["count"] for row in found)
+    covered = coverage(selected, labelled, sum(row["count"] for row in found if row["there"]))
+    counted = [row for row in found if row["there"] or selected.count_missing]
+    confusion = confusion_of(
+        [row["truth"] for row in counted],
+        [row["predicted"] for row in counted],
+        [row["count"] for row in counted],
+    )
+    return confusion, covered
 
 
 def list_mistakes(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from katiml.errors import InvalidInput
 from katiml.evaluation import classification, detection, segmentation
 from katiml.evaluation.metrics import Confusion, averages, by_class, wilson_interval
-from katiml.evaluation.selection import BOXED, Selected, select_truths
+from katiml.evaluation.selection import BOXED, Selected, coverage_of, select_truths
 from katiml.query.fields import shown
 from katiml.query.ordering import whole_number
 
@@ -348,37 +348,43 @@ def _part(on_progress: OnProgress | None, index: int, count: int) -> OnProgress 
 
 
 def _evaluate(selected: Selected, options: _Options, on_progress: OnProgress | None) -> Evaluation:
-    def reached(images: int) -> None:
-        if on_progress:
-            on_progress(min(1.0, images / max(1, selected.datapoints)))
-
     ignored = 0
     scores: dict[str, float] = {}
     more: dict[str, NDArray[Any]] = {}
-    if selected.task_type in BOXED:
-        boxes = detection.evaluate_detections(
-            selected, options.iou_threshold, options.min_confidence, reached
-        )
-        confusion, scores, more = boxes.confusion, boxes.overall, boxes.by_class
-    elif selected.task_type == "SEGMENTATION":
-        pixels = segmentation.count_pixels(selected, options.ignore_classes, reached)
-        confusion, ignored = pixels.confusion, pixels.ignored
+    if selected.task_type == "CLASSIFICATION":
+        confusion, covered = classification.count_confusions(selected)
     else:
-        confusion = classification.count_confusions(selected)
+        covered = coverage_of(selected)
+        reached = _counted(on_progress, covered.datapoints)
+        if selected.task_type in BOXED:
+            boxes = detection.evaluate_detections(
+                selected, options.iou_threshold, options.min_confidence, reached
+            )
+            confusion, scores, more = boxes.confusion, boxes.overall, boxes.by_class
+        else:
+            pixels = segmentation.count_pixels(selected, options.ignore_classes, reached)
+            confusion, ignored = pixels.confusion, pixels.ignored
     if on_progress:
         on_progress(1.0)
     return Evaluation(
         selected.model_name,
         selected.task_type,
         _overall(selected.task_type, confusion, scores),
-        selected.datapoints,
-        selected.without_prediction,
+        covered.datapoints,
+        covered.without_prediction,
         confusion,
         {**by_class(confusion), **more},
         ignored,
         options,
         selected,
     )
+
+
+def _counted(on_progress: OnProgress | None, total: int) -> Callable[[int], None] | None:
+    """Progress told as a number of images."""
+    if on_progress is None:
+        return None
+    return lambda images: on_progress(min(1.0, images / max(1, total)))
 
 
 def _overall(task_type: str, confusion: Confusion, scores: Mapping[str, float]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from katiml.errors import InvalidInput, NotFound
@@ -16,7 +16,15 @@ from katiml.schema import LOOKUPS, TASK_TYPES
 if TYPE_CHECKING:
     from katiml.store import Scope
 
-__all__ = ["BOXED", "EVALUATED", "Selected", "select_truths"]
+__all__ = [
+    "BOXED",
+    "EVALUATED",
+    "Coverage",
+    "Selected",
+    "coverage",
+    "coverage_of",
+    "select_truths",
+]
 
 BOXED = ("OBJECT_DETECTION", "INSTANCE_SEGMENTATION")
 EVALUATED = ("CLASSIFICATION", *BOXED, "SEGMENTATION")
@@ -36,9 +44,6 @@ class Selected:
     condition: str
     parameters: dict[str, Any]
     count_missing: bool
-    datapoints: int = 0
-    without_prediction: int = 0
-    filters: Any = field(default=None, compare=False)
 
     def with_pairs(self, truth: str, prediction: str) -> str:
         """`WITH truths, said, used`: the columns `truth` and `prediction` beside id, datapoint."""
@@ -83,32 +88,38 @@ def select_truths(
             "AND model_name IN (SELECT unnest($others)) GROUP BY datapoint "
             "HAVING count(DISTINCT model_name) = $other_count)"
         )
-    found = Selected(scope, model_name, kind, condition, parameters, count_missing, filters=filters)
-    counts = scope.query(
-        found.with_pairs("task_type", "task_type")
+    return Selected(scope, model_name, kind, condition, parameters, count_missing)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many datapoints are compared, and how many have ground truths but no prediction."""
+
+    datapoints: int
+    without_prediction: int
+
+
+def coverage_of(selected: Selected) -> Coverage:
+    """Counted by a statement of its own. Raises InvalidInput where none was predicted."""
+    counts = selected.scope.query(
+        selected.with_pairs("task_type", "task_type")
         + "SELECT count(DISTINCT datapoint) AS labelled, count(DISTINCT datapoint) FILTER "
         "(WHERE datapoint IN (SELECT datapoint FROM said)) AS predicted FROM truths",
-        parameters,
+        selected.parameters,
     ).to_pylist()[0]
-    labelled, predicted = counts["labelled"], counts["predicted"]
+    return coverage(selected, counts["labelled"], counts["predicted"])
+
+
+def coverage(selected: Selected, labelled: int, predicted: int) -> Coverage:
+    """The same from counts. Raises InvalidInput where none was predicted."""
     if not predicted:
         raise InvalidInput(
-            f"{shown(model_name)} has predicted none of the {labelled:,} datapoints"
-            f" with ground truths of {kind}",
+            f"{shown(selected.model_name)} has predicted none of the {labelled:,} datapoints"
+            f" with ground truths of {selected.task_type}",
             hint="other filters, or predictions with its logits, classes or boxes",
         )
-    compared = labelled if count_missing else predicted
-    return Selected(
-        scope,
-        model_name,
-        kind,
-        condition,
-        parameters,
-        count_missing,
-        compared,
-        labelled - predicted,
-        filters,
-    )
+    compared = labelled if selected.count_missing else predicted
+    return Coverage(compared, labelled - predicted)
 
 
 def _task_type(
