@@ -125,7 +125,7 @@ class Lake:
 
     def for_organization(self, organization_id: str, *, author: str | None = None) -> Lake:
         """The same lake as another organization sees it; `author` makes its changes."""
-        return Lake(self._store, organization_id, author)
+        return Lake(self._store, organization_id, author or self.scope.author)
 
     def ingest(
         self,

@@ -284,6 +284,6 @@ def test_changes_say_who_did_what(
     assert ann.changes(kind="delete")["change"].tolist() == [2]
     assert ann.changes(0).empty
     monkeypatch.setenv("KATIML_AUTHOR", "carol")
-    carol = lake.for_organization("default")
+    carol = Lake(lake.scope.store)
     Writer(carol).new()
     assert carol.changes(1)["author"].item() == "carol"

@@ -195,7 +195,7 @@ def test_arrays_of_another_pool_are_refused(name: str) -> None:
 def _looked_at(name: str) -> list[str]:
     strategy = get_strategy(name)
     names = (*strategy.needs, *strategy.uses, *getattr(strategy, "sources", ()))
-    arrays = {"vectors", "probabilities", "passes", "committee", "reference"}
+    arrays = ("vectors", "probabilities", "passes", "committee", "reference")
     if name == "MIXED":
         names = (*names, "probabilities")
     return [field for field in arrays if field in names]

@@ -255,3 +255,33 @@ def test_data_and_objects_live_in_a_bucket(new_ducklake_url: str, bucket: str) -
 
     keys = [item["Key"] for item in boto3.client("s3").list_objects(Bucket="lake")["Contents"]]
     assert keys and all(key.startswith("team/") and key.endswith(".parquet") for key in keys)
+
+
+def test_old_snapshots_expire_but_for_copies_of_the_lake(
+    ducklake_url: str, postgres: Any, tmp_path: Path
+) -> None:
+    database = ducklake_url.partition("postgres@/")[2].partition("?")[0]
+    with open_store(ducklake_url) as store:
+        scope = Scope(store)
+        rows = pa.table({"id": uuid7(200), "name": ["x"] * 200})
+        scope.transact(lambda tx: tx.append("tags", rows))
+        kept = store.query("SELECT max(snapshot_id) AS n FROM lake.snapshots()")["n"][0].as_py()
+        store.transact(
+            lambda tx: tx.execute(
+                "INSERT INTO lake.settings VALUES ('snapshot_of_schema_1', $kept)",
+                {"kept": str(kept)},
+            )
+        )
+        scope.transact(lambda tx: tx.delete("tags", "true"))
+        postgres.psql(
+            f"\\c {database}\n"
+            "UPDATE ducklake_snapshot SET snapshot_time = snapshot_time - interval '2 days';"
+        )
+        scope.transact(lambda tx: tx.append("tags", rows.slice(0, 1)))
+        store.tidy()
+        left = store.query("SELECT snapshot_id AS n FROM lake.snapshots()")["n"].to_pylist()
+        assert kept in left
+        assert not {number for number in left if number < kept}
+        assert scope.query("SELECT name FROM {tags}").num_rows == 1
+        then = store.query(f"SELECT * FROM lake.tags AT (VERSION => {kept})")
+        assert then.num_rows == 200
