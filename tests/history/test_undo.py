@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -223,6 +224,37 @@ def test_a_change_that_is_none_is_said(
     writer.new()
     with pytest.raises(error, match="change"):
         lake.undo(wanted)
+
+
+def test_of_two_undos_at_once_one_happens(lake: Lake, writer: Writer) -> None:
+    writer.new(3, tags={"a": "1"})
+    lake.datapoints.delete(all=True)
+    change = writer.last()
+
+    def try_undo(_: int) -> str:
+        try:
+            return str(lake.undo(change).restored["tags"])
+        except Conflict as error:
+            return error.message
+
+    with ThreadPoolExecutor(4) as threads:
+        said = list(threads.map(try_undo, range(4)))
+    assert said.count("3") == 1
+    assert sum("undone already" in text for text in said) == 3
+    assert writer.tags() == ["1", "1", "1"]
+
+
+def test_an_undo_and_an_ingest_at_once_leave_one_tag(lake: Lake, writer: Writer) -> None:
+    (id_,) = writer.new(tags={"a": "1"})
+    for value in range(4):
+        writer.send({"id": id_, "tags": {"a": None}})
+        change = writer.last()
+        with ThreadPoolExecutor(2) as threads:
+            sent = threads.submit(writer.send, {"id": id_, "tags": {"a": str(value)}})
+            undone = threads.submit(lake.undo, change)
+            assert sent.result()
+            assert undone.result()
+        assert writer.tags() == [str(value)]
 
 
 def test_organizations_undo_their_own(lake: Lake, writer: Writer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +147,31 @@ def test_what_commits_later_is_not_in_the_moment(scope: Scope) -> None:
     moment = Moment.read(scope)
     assert late not in moment.changes
     assert moment == Moment.from_bytes(moment.to_bytes())
+
+
+def test_a_writer_that_commits_late_is_not_in_the_moment(ducklake_url: str) -> None:
+    """Although its number is lower than one that is in it."""
+    with open_store(ducklake_url) as store:
+        scope = Scope(store)
+        seen: list[Moment] = []
+
+        def overtaken(tx: ScopedTransaction) -> int:
+            tx.append("tags", pa.table({"id": uuid7(1), "value": ["late"]}))
+            if not seen:
+                early = threading.Thread(target=lambda: seen.append(_early(scope)))
+                early.start()
+                early.join()
+            return tx.change
+
+        late = scope.transact(overtaken)
+        assert late < max(seen[0].changes)
+        assert tags(scope, View(moment=seen[0])) == ["early"]
+        assert tags(scope, View(moment=Moment.read(scope))) == ["early", "late"]
+
+
+def _early(scope: Scope) -> Moment:
+    scope.transact(lambda tx: tx.append("tags", pa.table({"id": uuid7(1), "value": ["early"]})))
+    return Moment.read(scope)
 
 
 def test_organizations_share_no_past(store: Store) -> None:

@@ -13,6 +13,7 @@ from katiml.query.fields import shown
 from katiml.query.frames import to_pandas
 from katiml.query.statements import parse_statement
 from katiml.query.values import plain
+from katiml.schema import RECORD_TABLES
 from katiml.store.scope import expand
 
 if TYPE_CHECKING:
@@ -104,11 +105,16 @@ def _scoped(scope: Scope, text: str, parameters: Any) -> tuple[str, dict[str, An
         return f"SELECT * FROM (\n{statement.text}\n) AS result", values
     # Only this part goes through the template: braces in the text are the user's own.
     views = ", ".join(
-        expand(f"{name} AS NOT MATERIALIZED (SELECT * FROM {{{name}}})")
+        expand(f"{name} AS NOT MATERIALIZED (SELECT *{_left_out(name)} FROM {{{name}}})")
         for name in sorted(statement.tables)
     )
     values["organization_id"] = scope.organization_id
     return f"WITH {views} SELECT * FROM (\n{statement.text}\n) AS result", values
+
+
+def _left_out(table: str) -> str:
+    """What `*` does not have: how history knows rows."""
+    return " EXCLUDE (since, origins)" if table in RECORD_TABLES else ""
 
 
 def _value(name: str, value: Any) -> Any:
