@@ -114,15 +114,16 @@ def _scores(
         f"SELECT id, datapoint, {_number('predictions', metric, parameters)} AS value "
         f"FROM {{predictions}} WHERE model_name = {model} AND {chosen.within()}"
     )
+    numbers = {child: _number(child, metric, parameters) for child in _CHILDREN}
+    known = _predicted(scope, [child for child, number in numbers.items() if number != "NULL"])
     # A condition on `value` would compute it once more.
     rows = ["SELECT datapoint, value FROM picked"]
-    numbers = {child: _number(child, metric, parameters) for child in _CHILDREN}
-    for child in _predicted(scope, [name for name, number in numbers.items() if number != "NULL"]):
-        rows.append(
-            f"SELECT picked.datapoint, child.value FROM picked JOIN (SELECT prediction, "
-            f"{numbers[child]} AS value FROM {{{child}}} WHERE prediction IS NOT NULL) AS child "
-            "ON child.prediction = picked.id WHERE picked.value IS NULL"
-        )
+    rows += [
+        f"SELECT picked.datapoint, child.value FROM picked JOIN (SELECT prediction, "
+        f"{numbers[child]} AS value FROM {{{child}}} WHERE prediction IS NOT NULL) AS child "
+        "ON child.prediction = picked.id WHERE picked.value IS NULL"
+        for child in known
+    ]
     together, kept = f"{_AGGREGATES[aggregate]}(value)", "NOT MATERIALIZED"
     if len(rows) > 1:
         kept = "MATERIALIZED"
