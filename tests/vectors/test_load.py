@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyroaring import BitMap
 
 from katiml.errors import InvalidFilter, InvalidInput, StorageFull
+from katiml.store.views import View
 from katiml.vectors import Select, estimate_vectors, load_vectors
 from katiml.vectors.cache import Cache, cache_folder
 from katiml.vectors.state import state_of
@@ -113,6 +115,15 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     for _ in range(2):
         vectors = load_vectors(lake.scope, model_name="net")
         assert not vectors.cached and len(vectors) == 3
+
+
+def test_a_view_has_files_of_its_own(lake: Any) -> None:
+    filled(lake, 6)
+    rows = lake.scope.query("SELECT row FROM {datapoints} ORDER BY row").column(0).to_pylist()
+    for members in (rows[:2], rows[2:5], rows[:2]):
+        view = lake.scope.at(View(members=BitMap(members)))
+        assert len(load_vectors(view, model_name="net")) == len(members)
+    assert len(load_vectors(lake.scope, model_name="net")) == 6
 
 
 def test_two_organizations_never_share_a_file(lake: Any) -> None:

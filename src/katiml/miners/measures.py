@@ -140,16 +140,16 @@ def _scores(
         f"SELECT id, datapoint, {_number('predictions', metric, parameters)} AS value "
         f"FROM {{predictions}} WHERE model_name = {model} AND {chosen.within()}"
     )
+    numbers = {child: _number(child, metric, parameters) for child in _CHILDREN}
+    known = _predicted(scope, [child for child, number in numbers.items() if number != "NULL"])
     # A condition on `value` would compute it once more.
     rows = ["SELECT datapoint, value FROM picked"]
-    for child in _CHILDREN:
-        number = _number(child, metric, parameters)
-        if number != "NULL" and _any_predicted(scope, child):
-            rows.append(
-                f"SELECT picked.datapoint, child.value FROM picked JOIN (SELECT prediction, "
-                f"{number} AS value FROM {{{child}}} WHERE prediction IS NOT NULL) AS child "
-                "ON child.prediction = picked.id WHERE picked.value IS NULL"
-            )
+    rows += [
+        f"SELECT picked.datapoint, child.value FROM picked JOIN (SELECT prediction, "
+        f"{numbers[child]} AS value FROM {{{child}}} WHERE prediction IS NOT NULL) AS child "
+        "ON child.prediction = picked.id WHERE picked.value IS NULL"
+        for child in known
+    ]
     together, kept = f"{_AGGREGATES[aggregate]}(value)", "NOT MATERIALIZED"
     if len(rows) > 1:
         kept = "MATERIALIZED"
@@ -173,6 +173,13 @@ def _number(table: str, metric: str, parameters: Parameters) -> str:
     return number
 
 
-def _any_predicted(scope: Scope, table: str) -> bool:
-    sql = f"SELECT 1 FROM {{{table}}} WHERE prediction IS NOT NULL LIMIT 1"
-    return bool(scope.query(sql).num_rows)
+def _predicted(scope: Scope, tables: list[str]) -> list[str]:
+    """Those of the tables in which any row belongs to a prediction."""
+    found = scope.query(
+        "SELECT "
+        + ", ".join(
+            f"EXISTS (SELECT 1 FROM {{{table}}} WHERE prediction IS NOT NULL) AS {table}"
+            for table in tables
+        )
+    )
+    return [table for table in tables if found.column(table)[0].as_py()]

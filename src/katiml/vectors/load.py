@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -241,11 +240,11 @@ def _source(scope: Scope, select: Select, field: str, model_name: str | None) ->
 
 
 def _key(source: _Source, dtype: str) -> str:
-    told = [source.scope.organization_id, source.field, source.name, dtype, source.chosen.sql]
-    values = orjson.dumps(
-        [told, source.chosen.parameters], default=str, option=orjson.OPT_SORT_KEYS
-    )
-    return hashlib.sha256(values).hexdigest()
+    scope = source.scope
+    told = [scope.organization_id, source.field, source.name, dtype, source.chosen.sql]
+    view = sorted(scope.view.parameters.items())
+    values = repr([told, sorted(source.chosen.parameters.items()), view])
+    return hashlib.sha256(values.encode()).hexdigest()
 
 
 def _kept(cache: Cache, key: str, state: str, facts: Mapping[str, Any], *, cached: bool) -> Vectors:

@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from katiml.schema import TABLES
-
 if TYPE_CHECKING:
     from katiml.store import Scope
 
@@ -15,25 +13,23 @@ __all__ = ["state_of"]
 
 
 def state_of(scope: Scope, tables: Iterable[str]) -> str:
-    """A digest of which rows the organization has in these tables, 32 hexadecimal digits.
+    """A digest of the changes that touched these tables or datapoints, 32 hexadecimal digits.
 
-    Every change of a datapoint or of what hangs on it touches the datapoint, so its rows speak
-    for what is changed in place; rows of other tables are made and removed. Ids and moments are
-    read, nothing else.
+    Reads one row a transaction, however many rows of records there are. What datasets do is no
+    change of records.
 
     >>> import katiml
-    >>> scope = katiml.connect().scope
-    >>> before = state_of(scope, ["datapoints"])
-    >>> before == state_of(scope, ["datapoints"])
-    True
+    >>> lake = katiml.connect()
+    >>> before = state_of(lake.scope, ["tags"])
+    >>> _ = lake.ingest([{"type": "TEXT", "text": "new"}])
+    >>> before == state_of(lake.scope, ["tags"])
+    False
     """
-    parts = []
-    for table in sorted({"datapoints", *tables}):
-        columns = "id, updated_at" if "updated_at" in TABLES[table].columns else "id"
-        parts.append(
-            f"SELECT '{table}' AS name, count(*) AS rows, bit_xor(hash({columns})) AS mixed "
-            f"FROM {{{table}}}"
-        )
-    found = scope.query(" UNION ALL ".join(parts) + " ORDER BY name").to_pylist()
-    text = repr([(row["name"], row["rows"], row["mixed"]) for row in found])
+    touched = sorted({"datapoints", *tables})
+    found = scope.query(
+        "SELECT count(*) AS changes, bit_xor(hash(number)) AS mixed FROM {changes} "
+        "WHERE summary IS NULL OR list_has_any(json_keys(summary, '/rows'), $touched)",
+        {"touched": touched},
+    ).to_pylist()[0]
+    text = repr((touched, found["changes"], found["mixed"]))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
