@@ -230,6 +230,25 @@ def test_edit_keeps_what_is_not_named(quick: katiml.Lake) -> None:
         miner.edit(colour="red")
 
 
+def test_a_miner_of_a_strategy_that_is_not_known_here(quick: katiml.Lake) -> None:
+    """A newer version made it: it can be listed, edited and deleted."""
+    miner = quick.miners.create("RANDOM", 3)
+    quick.scope.transact(
+        lambda transaction: transaction.update(
+            "miners",
+            "configuration = replace(CAST(configuration AS VARCHAR), '\"RANDOM\"', '\"ORACLE\"')",
+            "TRUE",
+        )
+    )
+    (listed,) = quick.miners.list()
+    assert (listed.strategy, listed.to_dict()["strategy"]) == ("ORACLE", "ORACLE")
+    with pytest.raises(InvalidInput, match="ORACLE"):
+        listed.run()
+    assert len(listed.edit(strategy="RANDOM").run().results()) == 3
+    miner.delete()
+    assert quick.miners.list() == []
+
+
 def test_delete(filled: katiml.Lake) -> None:
     miner = filled.miners.create("RANDOM", 3).run()
     miner.delete()

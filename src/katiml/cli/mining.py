@@ -412,17 +412,17 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _line(miner: Miner) -> dict[str, Any]:
-    task = miner.task
+    task = miner.seen_task
     state = None if task is None else task.refresh()
     return {
         "id": miner.id,
         "display_name": miner.display_name,
         "strategy": miner.strategy,
         "size": miner.size,
-        "status": miner.status if state is None else state.status,
+        "status": "PENDING" if state is None else state.status,
         "picked": None if state is None or not state.result else state.result["size"],
         "last_run": None if state is None else state.finished_at or state.started_at,
-        "next_run_at": miner.next_run_at,
+        "next_run_at": miner.seen.next_run_at,
         "created_at": miner.created_at,
     }
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from katiml.errors import InvalidInput
 from katiml.miners.mine import Request
 from katiml.miners.registry import get_strategy, strategy_class
 from katiml.miners.strategy import checked_size
 from katiml.mining.members import MEMBERS, Members
 from katiml.mining.periods import parse_period
+from katiml.tasks.state import as_plain
 from katiml.vectors.select import Select
 
 __all__ = ["Configuration", "select_of"]
@@ -59,7 +58,7 @@ class Configuration:
         Names besides the common ones (`strategy`, `size`, `select` …) are parameters of the
         strategy.
         """
-        told = _plain(told)
+        told = as_plain(told)
         strategy = strategy_class(told.get("strategy", ""))
         settings = {name: value for name, value in told.items() if name not in _NAMES}
         _refuse_unknown(strategy.name, settings, [own.name for own in strategy.parameters])
@@ -115,21 +114,22 @@ class Configuration:
             **request.settings,
         }
 
-    def changed(self, told: Mapping[str, Any]) -> Configuration:
-        """With other values; what is not named stays, inside `select` too, and null is the default.
+    @classmethod
+    def edited(cls, before: Mapping[str, Any], told: Mapping[str, Any]) -> Configuration:
+        """What was told before, with other values; what is not named stays, inside `select` too.
+        Null is the default.
 
         With another strategy, the parameters of the one before are forgotten.
         """
-        before = self.told()
-        if told.get("strategy", self.request.strategy) != self.request.strategy:
-            before = {name: value for name, value in before.items() if name in _NAMES}
-            if self.display_name == f"{self.request.strategy} {self.request.size}":
-                before.pop("display_name")
-        after = {**before, **told}
-        for name in ("select", "select_reference"):
-            if isinstance(told.get(name), Mapping):
-                after[name] = {**(before[name] or {}), **told[name]}
-        return Configuration.of(after)
+        after = dict(before)
+        if told.get("strategy", before["strategy"]) != before["strategy"]:
+            after = {name: value for name, value in before.items() if name in _NAMES}
+            if before["display_name"] == f"{before['strategy']} {before['size']}":
+                del after["display_name"]
+        for name, value in told.items():
+            merged = name in ("select", "select_reference") and isinstance(value, Mapping)
+            after[name] = {**(before[name] or {}), **value} if merged else value
+        return cls.of(after)
 
 
 def select_of(told: Any, name: str = "select") -> Select | None:
@@ -153,25 +153,6 @@ def select_of(told: Any, name: str = "select") -> Select | None:
 def _select(select: Select) -> dict[str, Any]:
     told = {name: getattr(select, name) for name in _SELECT}
     return {"filters": [], **{name: value for name, value in told.items() if value is not None}}
-
-
-def _plain(told: Mapping[str, Any]) -> dict[str, Any]:
-    """As it will be read back from the lake; what is no JSON (dates, ids) becomes text."""
-    try:
-        plain: dict[str, Any] = orjson.loads(
-            orjson.dumps(dict(told), default=_listed, option=orjson.OPT_SERIALIZE_NUMPY)
-        )
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"this is no JSON: {error}") from None
-    return plain
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)
 
 
 def _refuse_unknown(strategy: str, settings: Mapping[str, Any], known: list[str]) -> None:

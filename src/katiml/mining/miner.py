@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from katiml.errors import Conflict
 from katiml.miners.estimate import Estimate, estimate
+from katiml.mining.configuration import Configuration
 from katiml.mining.picked import Picked
 from katiml.mining.rows import (
     Row,
@@ -57,22 +58,25 @@ class Miner:
     @property
     def display_name(self) -> str:
         """The name a person gave it."""
-        return self._row.configuration.display_name
+        name: str = self._row.told["display_name"]
+        return name
 
     @property
     def strategy(self) -> str:
         """The name of its strategy, such as CORESET."""
-        return self._row.configuration.request.strategy
+        strategy: str = self._row.told["strategy"]
+        return strategy
 
     @property
     def size(self) -> int:
         """How many datapoints it is to pick."""
-        return self._row.configuration.request.size
+        size: int = self._row.told["size"]
+        return size
 
     @property
     def configuration(self) -> dict[str, Any]:
         """All that it is told, under the names that HTTP uses too."""
-        return self._row.configuration.told()
+        return dict(self._row.told)
 
     @property
     def created_at(self) -> datetime:
@@ -82,7 +86,8 @@ class Miner:
     @property
     def evaluation_period(self) -> str | None:
         """How often it runs by itself, an ISO 8601 duration."""
-        return self._row.configuration.evaluation_period
+        period: str | None = self._row.told["evaluation_period"]
+        return period
 
     @property
     def next_run_at(self) -> datetime | None:
@@ -92,7 +97,13 @@ class Miner:
     @property
     def task(self) -> Task | None:
         """Its latest run; None before the first, and after a reset."""
-        task_id = self._read().task
+        self._read()
+        return self.seen_task
+
+    @property
+    def seen_task(self) -> Task | None:
+        """Its latest run as far as its row, as it was read last, tells."""
+        task_id = self._row.task
         if task_id is None:
             self._task = None
         elif self._task is None or self._task.id != task_id:
@@ -133,6 +144,7 @@ class Miner:
         `timeout` seconds (the run goes on), TooLarge where it needs more memory than there is.
         """
         self._task = begin(self._scope, self.id)
+        self._row.task = self._task.id
         return self.wait(timeout, on_progress=on_progress) if wait else self
 
     def wait(
@@ -179,7 +191,7 @@ class Miner:
 
         What is not named stays. Raises InvalidInput and InvalidFilter.
         """
-        configuration = self._read().configuration.changed(told)
+        configuration = Configuration.edited(self._read().told, told)
         return self._stop_and(lambda row: row.configure(configuration))
 
     def schedule(self, evaluation_period: str | None) -> Miner:
@@ -188,7 +200,9 @@ class Miner:
         `evaluation_period` is an ISO 8601 duration of a minute or more, such as PT30M or P1D. Its
         results stay. Raises InvalidInput.
         """
-        configuration = self._read().configuration.changed({"evaluation_period": evaluation_period})
+        configuration = Configuration.edited(
+            self._read().told, {"evaluation_period": evaluation_period}
+        )
 
         def work(transaction: ScopedTransaction) -> Row:
             row = read_row(transaction, self.id)

@@ -20,6 +20,7 @@ from katiml.mining.run import memory_of, request_of, run_configuration
 from katiml.mining.task import begin
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.store import Store
+from katiml.tasks.follow import bar
 from katiml.tasks.limits import check_memory
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Miners:
     def create_as_told(self, told: Mapping[str, Any]) -> Miner:
         """The same from the names that HTTP and `Miner.configuration` use."""
         configuration = Configuration.of(told)
-        row = Row(configuration)
+        row = Row(configuration.told())
         row.configure(configuration)
         self._scope.transact(lambda transaction: insert_row(transaction, row))
         return Miner(self._scope, row)
@@ -234,7 +235,12 @@ def mine(scope: Scope, told: Mapping[str, Any]) -> Picked:
     """Pick at once, in this thread, without keeping a miner; see `Miners.create` for the names."""
     configuration = Configuration.of(told)
     check_memory(memory_of(scope, configuration), f"this {configuration.request.strategy}")
-    return Picked(scope, *run_configuration(scope, configuration))
+    with bar(configuration.display_name) as reached:
+
+        def progress(done: int, total: int) -> None:
+            reached(done / total if total else None, f"{done:,} of {total:,}")
+
+        return Picked(scope, *run_configuration(scope, configuration, progress=progress))
 
 
 def with_due_miners(store: Store) -> list[str]:

@@ -43,7 +43,9 @@ _RUNS_KEPT = 100
 class Row:
     """The row of one miner."""
 
-    configuration: Configuration
+    # What it is told; read as a Configuration only where that is needed, so that one of a strategy
+    # that this version does not know can still be listed, edited and deleted.
+    told: dict[str, Any]
     id: str = field(default_factory=lambda: uuid7_strings(1)[0])
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -55,7 +57,7 @@ class Row:
     def of(cls, row: Mapping[str, Any]) -> Row:
         """What a row of `miners` holds."""
         return cls(
-            Configuration.of(orjson.loads(row["configuration"])),
+            orjson.loads(row["configuration"]),
             id=str(row["id"]),
             created_at=row["created_at"],
             updated_at=row["updated_at"],
@@ -69,19 +71,23 @@ class Row:
         now = datetime.now(UTC)
         if period is None:
             self.next_run_at = None
-        elif self.next_run_at is None or period != self.configuration.evaluation_period:
+        elif self.next_run_at is None or period != self.told.get("evaluation_period"):
             self.next_run_at = parse_period(period).after(now)
-        self.configuration, self.updated_at = configuration, now
+        self.told, self.updated_at = configuration.told(), now
+
+    @property
+    def configuration(self) -> Configuration:
+        """What it is told, checked; raises InvalidInput."""
+        return Configuration.of(self.told)
 
     def _columns(self) -> dict[str, tuple[Any, pa.DataType]]:
-        configuration = self.configuration
         return {
             "updated_at": (self.updated_at, _MOMENT),
-            "display_name": (configuration.display_name, pa.string()),
-            "strategy": (configuration.request.strategy, pa.string()),
-            "size": (configuration.request.size, pa.int64()),
-            "configuration": (orjson.dumps(configuration.told()).decode(), pa.string()),
-            "evaluation_period": (configuration.evaluation_period, pa.string()),
+            "display_name": (self.told["display_name"], pa.string()),
+            "strategy": (self.told["strategy"], pa.string()),
+            "size": (self.told["size"], pa.int64()),
+            "configuration": (orjson.dumps(self.told).decode(), pa.string()),
+            "evaluation_period": (self.told["evaluation_period"], pa.string()),
             "next_run_at": (self.next_run_at, _MOMENT),
             "task": (self.task, pa.string()),
         }

@@ -39,7 +39,7 @@ def as_miner(miner: Miner, *, results: bool = False) -> dict[str, Any]:
     >>> as_miner(miner)["task"]["status"], as_miner(miner.run())["task"]["result_size"]
     ('PENDING', 1)
     """
-    task = miner.task
+    task = miner.seen_task
     shown: dict[str, Any] = dict(_NO_RUN) if task is None else _run(task)
     if results and task is not None and shown["status"] == SUCCESS:
         picked = miner.picked

@@ -101,9 +101,9 @@ class _Pool:
             again: float | None = None
             try:
                 again = _execute(job)
-            except KatiMLError as failure:
+            except Exception as failure:  # noqa: BLE001 - the thread has other tasks to do
                 # Not even the failure could be written: who waits is told.
-                job.fault = failure
+                job.fault = _as_error(failure)
             with self.changed:
                 self.running.remove(job)
                 job.run = None
@@ -286,7 +286,9 @@ def _leave(job: Job, run: Run) -> None:
     lines = run.take_lines()
 
     def write(transaction: ScopedTransaction) -> None:
-        states.append_logs(transaction, run.state.id, lines)
+        # It may have been deleted, log and all.
+        if states.is_there(transaction, run.state.id):
+            states.append_logs(transaction, run.state.id, lines)
         if job.released:
             states.release(transaction, run.state)
 
@@ -303,7 +305,8 @@ def _fail(run: Run, failure: Exception) -> float | None:
     lines = run.take_lines()
 
     def write(transaction: ScopedTransaction) -> None:
-        states.append_logs(transaction, run.state.id, lines)
+        if states.is_there(transaction, run.state.id):
+            states.append_logs(transaction, run.state.id, lines)
         if again:
             states.retry(transaction, run.state, _plain(error), pause)
         else:

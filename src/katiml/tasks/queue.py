@@ -167,7 +167,8 @@ class Tasks:
     ) -> Task:
         """Have a task run in the background; see `katiml.tasks.submit`."""
         return submit(
-            self._scope, State(kind, subject=subject, arguments=arguments or {}, memory=memory)
+            self._scope,
+            State(kind, subject=subject, arguments=states.as_plain(arguments or {}), memory=memory),
         )
 
     def get(self, task_id: str) -> Task:

@@ -201,6 +201,8 @@ class _There(Held):
                         ],
                         hint="run it again",
                     ) from error
+                with suppress(Exception):
+                    self._ray.kill(self._actors[number])
                 self._actors[number] = self._place(number, attempt)
                 calls = [*self._told[number], (method, arguments)]
                 reference = self._actors[number].answer.remote(calls)

@@ -121,10 +121,14 @@ class Run:
             lines = self.take_lines()
 
             def write(transaction: ScopedTransaction) -> bool:
-                states.append_logs(transaction, self.state.id, lines)
-                return states.touch(transaction, self.state, *now)
+                current = states.touch(transaction, self.state, *now)
+                if current:
+                    states.append_logs(transaction, self.state.id, lines)
+                return current
 
             current = self.scope.transact(write)
+            if not current:
+                self._lines[:0] = lines
             self._written, self._beat_at = now, time.monotonic()
         if not current:
             self.stop(f"task {self.state.id} was stopped, or goes on elsewhere")

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from katiml.errors import NotFound
+from katiml.errors import InvalidInput, NotFound
 from katiml.store.ids import uuid7, uuid7_strings
 from katiml.store.scope import Scope, ScopedTransaction
 from katiml.tasks.leases import worker_name
@@ -32,11 +32,13 @@ __all__ = [
     "LogLine",
     "State",
     "append_logs",
+    "as_plain",
     "claim",
     "fence",
     "finish",
     "insert",
     "is_current",
+    "is_there",
     "keep_waiting",
     "list_states",
     "read_logs",
@@ -213,6 +215,12 @@ def is_current(transaction: ScopedTransaction, state: State) -> bool:
     return bool(found.num_rows)
 
 
+def is_there(transaction: ScopedTransaction, task_id: str) -> bool:
+    """Whether the task has not been deleted."""
+    found = transaction.query("SELECT 1 FROM {tasks} WHERE id = $id::UUID", {"id": task_id})
+    return bool(found.num_rows)
+
+
 def touch(
     transaction: ScopedTransaction, state: State, progress: float | None, message: str | None
 ) -> bool:
@@ -343,6 +351,30 @@ def read_logs(scope: Scope, task_id: str) -> pa.Table:
         "WHERE task = TRY_CAST($id AS UUID) ORDER BY created_at, id",
         {"id": task_id},
     )
+
+
+def as_plain(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as they will be read back from the lake; what is no JSON (dates, ids) becomes text.
+
+    Raises InvalidInput.
+
+    >>> as_plain({"ids": {3}, "size": 2})
+    {'ids': [3], 'size': 2}
+    """
+    try:
+        text = orjson.dumps(dict(told), default=_listed, option=orjson.OPT_SERIALIZE_NUMPY)
+        plain: dict[str, Any] = orjson.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"this is no JSON: {error}") from None
+    return plain
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
 
 
 def _json(value: Any) -> str | None:

@@ -19,7 +19,7 @@ from katiml.store.scope import Scope, ScopedTransaction
 from katiml.store.views import View
 from katiml.tasks import Done, Run, Task, submit
 from katiml.tasks.executors import executor_of_environment, spread_over
-from katiml.tasks.state import State
+from katiml.tasks.state import State, as_plain
 from katiml.vectors.load import FIELDS, Vectors, estimate_vectors, load_vectors
 from katiml.vectors.projections import PROJECTIONS, project
 from katiml.vectors.select import Select, datapoint_ids, id_array
@@ -65,7 +65,7 @@ def begin_projection(
     found = estimate_vectors(narrowed, chosen, model_name=model_name, field=embeddings_field)
     # The vectors, their components, and the graph of neighbours that t-SNE and UMAP make.
     memory = 2 * found.bytes + found.vectors * (64 if told["method"] == "pca" else 1_500)
-    return submit(scope, State(KIND, arguments=told, memory=memory))
+    return submit(scope, State(KIND, arguments=as_plain(told), memory=memory))
 
 
 def project_task(run: Run) -> Done:
