@@ -73,7 +73,8 @@ def chart(
             owner[row // 4, column // 2] = number
     text = Text()
     for row in range(height):
-        value = high - (high - low) * row / max(1, height - 1)
+        # Rounding must not leave a label of -0.000.
+        value = max(low, high - (high - low) * row / max(1, height - 1))
         labelled = row in (0, height - 1) or row == height // 2
         text.append(f"{value:.3f} │" if labelled else "      │", style="dim")
         for cell, number in zip(cells[row].tolist(), owner[row].tolist(), strict=True):
