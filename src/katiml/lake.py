@@ -178,7 +178,7 @@ class Lake:
         `embeddings_field` are those of `lake.miners.create`. A task does it, with a bar on a
         terminal; Ctrl-C stops it. Raises InvalidInput, InvalidFilter, MissingExtra, TooLarge.
         """
-        from katiml.tasks import follow
+        from katiml.tasks.follow import follow
         from katiml.vectors.task import begin_projection, read_points
 
         task = begin_projection(

@@ -80,7 +80,7 @@ def wait_for_task(
     organization: OrganizationOption = None,
 ) -> None:
     """Follow a task until it is done; the exit code is 1 unless it succeeded."""
-    from katiml.tasks import follow
+    from katiml.tasks.follow import follow
 
     task = follow(open_lake(context, lake, organization).tasks.get(id), id)
     output.show_values(_line(task))

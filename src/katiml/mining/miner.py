@@ -21,7 +21,8 @@ from katiml.mining.rows import (
 from katiml.mining.run import request_of
 from katiml.mining.task import begin
 from katiml.store.scope import Scope, ScopedTransaction
-from katiml.tasks import Task, Tasks, follow
+from katiml.tasks import Task, Tasks
+from katiml.tasks.follow import follow
 from katiml.tasks.state import PENDING
 
 if TYPE_CHECKING:

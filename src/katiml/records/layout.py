@@ -253,4 +253,5 @@ def _numbers(text: bytes, size: int) -> list[float]:
     values: list[float] = orjson.loads(text)
     if len(values) != size or _NOT_NUMBERS.search(text) or not all(map(isfinite, values)):
         raise ValueError
-    return values
+    # Arrow refuses whole numbers that float64 rounds.
+    return list(map(float, values))
