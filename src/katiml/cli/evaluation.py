@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,9 @@ from katiml.cli.options import (
     open_lake,
 )
 from katiml.cli.progress import share_bar
-from katiml.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from katiml.evaluation import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -99,6 +101,8 @@ def evaluate(
     with share_bar("evaluating", output.messages()) as reached:
         options["on_progress"] = reached
         found = opened.evaluate(models if len(models) > 1 else models[0], **options)
+    from katiml.evaluation import Evaluation
+
     if isinstance(found, Evaluation) and mistakes is not None:
         _show_mistakes(found, mistakes, limit, json)
     elif json:
