@@ -70,12 +70,14 @@ class Source:
     ) -> Iterator[Any]:
         """Finished items of `ids`, in order, rows read a page at a time, files by `workers`
         threads. An item that is left out, also one that was deleted meanwhile, is None."""
+        if not ids:  # more workers than items
+            return
         finish = partial(self._finish_row, transform=transform)
         # The first page is short, so that items come at once; each next one is read meanwhile.
-        starts = [0, *range(min(page, _FIRST), len(ids), page)] if ids else []
+        starts = [0, *range(min(page, _FIRST), len(ids), page)]
         parts = [ids[start:end] for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
         with ThreadPoolExecutor(workers + 1) as pool:
-            ahead = pool.submit(self._page, parts[0], task_types) if parts else None
+            ahead: Any = pool.submit(self._page, parts[0], task_types)
             for following in [*parts[1:], None]:
                 if ahead is None:
                     return
